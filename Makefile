@@ -1,0 +1,55 @@
+# The commands of the README. `make help` lists them.
+PYTHON ?= python3
+PROFILE ?= quick
+ONLY ?=
+SET ?=
+VENV := .venv
+RUN := $(VENV)/bin/python
+INFOCAP := $(RUN) -m infocap
+UV := $(VENV)/bin/uv
+
+.DEFAULT_GOAL := help
+.PHONY: help setup book test check-pages screenshots bench doctor student lock lint clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 22
+	@echo "  PROFILE=smoke|quick|full   ONLY='chapter ...'   SET='key=value ...'   PYTHON=python3.12"
+
+setup: $(VENV)/ready  ## install everything into .venv
+
+$(VENV)/ready: lib/requirements.lock lib/pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check 'uv>=0.5'
+	$(UV) pip install --quiet --python $(RUN) --require-hashes -r lib/requirements.lock
+	$(UV) pip install --quiet --python $(RUN) --no-deps --no-build-isolation -e lib
+	touch $@
+
+book: setup  ## run every chapter (PROFILE=quick) and render book/_build/html
+	$(INFOCAP) run --profile $(PROFILE) $(foreach name,$(ONLY),--only $(name)) $(foreach pair,$(SET),--set $(pair))
+
+test: setup  ## the whole test suite
+	$(RUN) -m pytest tests
+
+check-pages: setup  ## look for faults in the rendered pages, in a headless browser (REQUIRE_BROWSER=1: no skips)
+	$(RUN) -m pytest tests/pages $(if $(REQUIRE_BROWSER),--require-browser)
+
+bench: setup  ## measure speed against references in the same run
+	$(RUN) tests/bench/bench.py
+
+doctor: setup  ## say what is missing or mismatched, and the fix
+	$(INFOCAP) doctor
+
+student: setup  ## copies of the notebooks without solutions, in book/_build/student
+	$(RUN) -m jupyter nbconvert --to notebook --log-level WARN --output-dir book/_build/student \
+	  --Exporter.preprocessors=nbgrader.preprocessors.ClearSolutions book/*/exercises.ipynb
+
+lock: setup  ## resolve lib/requirements.lock anew from the ranges in lib/pyproject.toml
+	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --all-extras --no-header \
+	  --upgrade lib/pyproject.toml --output-file lib/requirements.lock
+
+lint: setup  ## style and import order
+	$(RUN) -m ruff check --config lib/pyproject.toml lib tests
+	$(RUN) -m ruff format --check --config lib/pyproject.toml lib tests
+
+clean:  ## remove .venv and everything that was built; finished cells and data stay in the user's cache
+	rm -rf $(VENV) book/_build lib/build lib/*.egg-info

@@ -1,0 +1,1 @@
+"""Information captured by neural networks: memorization, sample information, generalization bounds, distillation."""

@@ -1,0 +1,1 @@
+"""What the book measures: for each part its tables, the figures that draw them and the claims that they decide."""

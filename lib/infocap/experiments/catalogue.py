@@ -1,0 +1,57 @@
+"""Everything that the book measures, by name, and the one call that chapters make."""
+
+from types import ModuleType
+from typing import Any
+
+from infocap import data
+from infocap.experiments.noisy_labels import claims as noisy_labels_claims
+from infocap.experiments.noisy_labels import toys, training
+from infocap.experiments.profiles import Profile, load_profile
+from infocap.study.claims import Claim
+from infocap.study.store import Store
+from infocap.study.sweep import Progress, Task, collect, sweep, tasks
+from infocap.study.tables import Table
+
+__all__ = ["CLAIMS", "TABLES", "compute", "load_profile", "table", "work"]
+
+TABLES: dict[str, ModuleType] = {
+    "noisy_labels/toys": toys,
+    "noisy_labels/training": training,
+}
+
+CLAIMS: list[Claim] = [*noisy_labels_claims.CLAIMS]
+
+
+def work(name: str, profile: Profile) -> list[Task]:
+    """The cells of a table in a profile, with their keys."""
+    return tasks(name, TABLES[name], profile, data.checksum)
+
+
+def compute(names: list[str], profile: Profile, store: Store, **options: Any) -> Progress:
+    """Computes what the store lacks of some tables; ``options`` as in ``infocap.study.sweep.sweep``."""
+    measures = {name: TABLES[name].measure for name in names}
+    return sweep([task for name in names for task in work(name, profile)], measures, store, **options)
+
+
+def table(name: str, profile: Profile, store: str | None = None) -> Table:
+    """A table of the book: cells that the store holds are read, the others are computed first.
+
+    Args:
+        name: A key of ``TABLES``, such as ``noisy_labels/training``.
+        profile: From ``load_profile``.
+        store: Folder of the store; ``None`` is the user's cache folder.
+
+    Returns:
+        One row per cell.
+
+    Raises:
+        SweepError: Some cells failed.
+
+    Cost: ``quick``, all of part 1: minutes on two cores for the first call, then under a second.
+
+    Example:
+        >>> toys = table("noisy_labels/toys", load_profile("smoke"), store="/dev/null")  # doctest: +SKIP
+    """
+    place = Store(store)
+    compute([name], profile, place)
+    return collect(name, profile.name, work(name, profile), place, profile.device)

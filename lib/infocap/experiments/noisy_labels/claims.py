@@ -1,0 +1,6 @@
+"""The claims of part 1 and the rules that decide them."""
+
+from infocap.study.claims import Claim
+
+__all__ = ["CLAIMS"]
+CLAIMS: list[Claim] = []

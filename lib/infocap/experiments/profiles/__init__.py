@@ -1,0 +1,96 @@
+"""The sizes of all experiments: one TOML file per profile, checked by these models.
+
+Every profile has the same keys. A panel with ``seeds = []`` is not run in that profile, and the book says so.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from infocap.study import profiles
+
+__all__ = ["Method", "NoisyLabels", "Panel", "Profile", "load_profile"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Method(_Strict):
+    """A method of part 1 and its hyper-parameters; each method reads its own."""
+
+    method: Literal[
+        "cross_entropy", "mae", "gce", "forward_true", "forward_estimated", "dmi", "soft_penalty",
+        "limit_gaussian", "limit_laplace", "elr", "co_teaching", "cleanlab",
+    ]  # fmt: skip
+    beta: float = Field(0.0, ge=0)
+    lam: float = Field(0.0, ge=0)
+    noise_std: float = Field(0.0, ge=0)
+    noise_kind: Literal["gaussian", "laplace"] = "gaussian"
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    warm_up: int = Field(0, ge=0)
+    initialized: bool = False
+
+
+class Panel(_Strict):
+    """A grid of trainings: every size, noise rate, method and seed."""
+
+    data: Annotated[str, Field(pattern=r"^(mnist|fashion-mnist|cifar10|cifar100|folder:.+)$")]
+    network: Literal["mlp", "cnn", "resnet18", "resnet34", "resnet50"]
+    widths: tuple[int, ...] = ()
+    sizes: list[Annotated[int, Field(ge=8)]]
+    noise: Literal["uniform", "pair"]
+    rates: list[Annotated[float, Field(ge=0, le=1)]]
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=2)
+    augment: bool = False
+    seeds: list[int]
+    methods: list[Method]
+
+
+class NoisyLabels(_Strict):
+    """The panels of part 1."""
+
+    memorization: Panel
+    main: Panel
+    high_noise: Panel
+    high_noise_small: Panel
+    pair: Panel
+    clean: Panel
+    beta: Panel
+    cifar10_uniform: Panel
+    cifar10_pair: Panel
+    cifar100: Panel
+    clothing1m: Panel
+
+
+class Profile(_Strict):
+    """All sizes of the book."""
+
+    name: str
+    device: Literal["cpu", "cuda"]
+    noisy_labels: NoisyLabels
+
+
+def load_profile(name: str = "quick", settings: Sequence[str] = ()) -> Profile:
+    """Reads a profile of the book.
+
+    Args:
+        name: ``smoke``, ``quick`` or ``full``.
+        settings: Changes, such as ``["noisy_labels.main.epochs=20"]``.
+
+    Returns:
+        The checked profile.
+
+    Raises:
+        ProfileError: One line that names the key, what came and what is accepted.
+
+    Example:
+        >>> load_profile("quick", ["noisy_labels.main.epochs=20"]).noisy_labels.main.epochs
+        20
+    """
+    return profiles.load(Profile, Path(__file__).parent / f"{name}.toml", settings)

@@ -1,0 +1,95 @@
+"""When is a result still valid?
+
+A cell is one training or one measurement: a frozen dataclass whose fields decide its result. Its key is a hash of the
+fields, of the code that measures it and of the data, so a result is found again exactly as long as nothing that
+decides it has changed.
+
+Conventions: a table is a module with ``Cell``, ``cells(profile)`` and ``measure(cell)``. Code counts by its syntax tree
+without docstrings, so comments and documentation recompute nothing; it counts for the table's module and for every
+module of the same package that it imports, transitively.
+"""
+
+import ast
+import hashlib
+import importlib.util
+import json
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+__all__ = ["code_fingerprint", "fields", "key"]
+
+
+def fields(cell: Any) -> dict[str, Any]:
+    """The cell's fields as JSON-able values (tuples become lists)."""
+    return json.loads(json.dumps(asdict(cell)))
+
+
+def key(cell: Any, data_checksum: str = "") -> str:
+    """The content address of a cell's result.
+
+    Args:
+        cell: A frozen dataclass, defined in the module that measures it.
+        data_checksum: Identifies the data that the cell reads.
+
+    Returns:
+        A SHA-256 in hexadecimal. Equal for equal fields, code and data; independent of the Python version.
+
+    Cost: microseconds, once the module's code has been read.
+    """
+    module = type(cell).__module__
+    parts = [module, json.dumps(fields(cell), sort_keys=True), code_fingerprint(module), data_checksum]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+@cache
+def code_fingerprint(module: str) -> str:
+    """SHA-256 over the syntax trees of a module and of all modules of its package that it imports, transitively."""
+    sources: dict[str, str] = {}
+    pending = [module]
+    while pending:
+        name = pending.pop()
+        path = _source(name)
+        if path is None or name in sources:
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        sources[name] = ast.unparse(_without_docstrings(tree))
+        pending += _imports(tree, package=module.split(".")[0])
+    joined = "\n".join(f"# {name}\n{sources[name]}" for name in sorted(sources))
+    return hashlib.sha256(joined.encode()).hexdigest()
+
+
+def _source(module: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # ``from package.module import function`` also proposes package.module.function
+        return None
+    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+
+
+def _imports(tree: ast.AST, package: str) -> list[str]:
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                raise ValueError(
+                    f"line {node.lineno}: a relative import; accepted: absolute imports, so that keys see it"
+                )
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return [name for name in names if name.split(".")[0] == package]
+
+
+def _without_docstrings(tree: ast.AST) -> ast.AST:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = node.body[1:] or [ast.Pass()]
+    return tree

@@ -1,0 +1,126 @@
+"""Did it reproduce?
+
+A claim is a sentence with a rule: a small Python function that reads one table and decides. Nothing is typed by hand and
+nothing is tuned until it passes.
+
+Conventions: the kinds are ``theorem`` (proved; checked exactly), ``paper`` (measured in the thesis or its papers) and
+``book`` (a finding or a threshold of our own). A statistical rule asks for the 95 % interval of the mean over runs:
+wholly on the claimed side of the threshold is *reproduced*, only the mean there is *partly*.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from infocap.study.tables import Table, interval
+
+__all__ = ["Claim", "Decision", "NotRun", "Verdict", "decide", "exceeds", "holds", "scorecard"]
+
+
+class Verdict(StrEnum):
+    """What a rule can say."""
+
+    REPRODUCED = "reproduced"
+    PARTLY = "partly"
+    NOT_REPRODUCED = "not reproduced"
+    NOT_RUN = "not run in this profile"
+
+
+class NotRun(LookupError):
+    """A rule raises this when the rows that it needs are not in the table."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A verdict and the numbers that it rests on, as a short sentence."""
+
+    verdict: Verdict
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence that a table decides.
+
+    Attributes:
+        name: A short identifier, ``part/claim``.
+        statement: One sentence.
+        kind: ``theorem``, ``paper`` or ``book``.
+        source: Where the sentence comes from.
+        table: Name of the table.
+        rule: ``rule(table, profile) -> Decision``; raises ``NotRun`` if rows are missing.
+        thesis_number: The thesis' own number, where one was read.
+    """
+
+    name: str
+    statement: str
+    kind: Literal["theorem", "paper", "book"]
+    source: str
+    table: str
+    rule: Callable[[Table, Any], Decision]
+    thesis_number: str = ""
+
+
+def decide(claim: Claim, table: Table, profile: Any) -> Decision:
+    """Applies the claim's rule; a table without the needed rows gives *not run in this profile*."""
+    try:
+        return claim.rule(table, profile)
+    except NotRun as error:
+        return Decision(Verdict.NOT_RUN, str(error))
+
+
+def exceeds(values: Sequence[float], threshold: float, what: str) -> Decision:
+    """Decides "the mean of ``values`` exceeds ``threshold``" from independent runs.
+
+    Args:
+        values: ``[runs]``.
+        threshold: What the mean must exceed.
+        what: Names the quantity in the evidence.
+
+    Returns:
+        *Reproduced* if the 95 % interval of the mean lies above the threshold, *partly* if only the mean does (or if
+        there is a single run), *not reproduced* otherwise.
+
+    Example:
+        >>> exceeds([0.31, 0.30, 0.32], 0.2, "gain").verdict.value
+        'reproduced'
+        >>> exceeds([0.31], 0.2, "gain").evidence
+        'gain: 0.310 (1 run, no interval); must exceed 0.2'
+    """
+    mean = float(np.mean(values))
+    low, high = interval(values)
+    if not mean > threshold:
+        verdict = Verdict.NOT_REPRODUCED
+    else:
+        verdict = Verdict.REPRODUCED if low > threshold else Verdict.PARTLY
+    spread = f"95 % interval {low:.3f} to {high:.3f}, {len(values)} runs" if len(values) > 1 else "1 run, no interval"
+    return Decision(verdict, f"{what}: {mean:.3f} ({spread}); must exceed {threshold:g}")
+
+
+def holds(condition: bool, evidence: str) -> Decision:
+    """Decides an exact statement: *reproduced* or *not reproduced*."""
+    return Decision(Verdict.REPRODUCED if condition else Verdict.NOT_REPRODUCED, evidence)
+
+
+def scorecard(claims: Sequence[Claim], tables: dict[str, Table], profile: Any) -> pd.DataFrame:
+    """One row per claim: name, statement, kind, source, thesis number, verdict, evidence, table."""
+    rows = []
+    for claim in claims:
+        decision = decide(claim, tables[claim.table], profile)
+        rows.append(
+            {
+                "claim": claim.name,
+                "statement": claim.statement,
+                "kind": claim.kind,
+                "source": claim.source,
+                "thesis": claim.thesis_number,
+                "verdict": decision.verdict.value,
+                "evidence": decision.evidence,
+                "table": claim.table,
+            }
+        )
+    return pd.DataFrame(rows)

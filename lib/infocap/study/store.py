@@ -1,0 +1,147 @@
+"""Where do finished results live, so that a killed run loses nothing?
+
+One file per cell, named by the cell's key. A file is written to a temporary name in the same folder, flushed, then
+renamed, so that it is whole or absent; names are content addresses, so two processes on one store can only write the
+same thing twice. Arrays and JSON share one safetensors file; nothing is pickled.
+
+Conventions: a file whose checksum does not match is treated as absent, reported, and replaced when it is next
+computed.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import platformdirs
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+__all__ = ["DamagedRecordWarning", "Record", "Store"]
+
+
+class DamagedRecordWarning(UserWarning):
+    """A record did not match its checksum; it counts as absent."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """The result of one cell.
+
+    Attributes:
+        table: Name of the table.
+        fields: The cell's fields.
+        result: JSON-able scalars and lists.
+        provenance: Version, device, threads, seconds and package versions of the computation.
+        arrays: Arrays by name.
+    """
+
+    table: str
+    fields: dict[str, Any]
+    result: dict[str, Any]
+    provenance: dict[str, Any]
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+class Store:
+    """A folder of results, one file per cell.
+
+    Args:
+        root: The folder, made on first use; ``None`` is the user's cache folder.
+
+    Example:
+        >>> store = Store(tempfile.mkdtemp())
+        >>> store.put("ab12", Record("toy", {"n": 1}, {"x": 2.0}, {}))
+        >>> store.get("ab12").result, store.get("cd34")
+        ({'x': 2.0}, None)
+    """
+
+    def __init__(self, root: str | Path | None = None):
+        self.root = Path(root) if root else Path(platformdirs.user_cache_dir("infocap")) / "store"
+
+    def path(self, key: str) -> Path:
+        """The file of a key."""
+        return self.root / key[:2] / f"{key}.safetensors"
+
+    def __contains__(self, key: str) -> bool:
+        return self.path(key).exists()
+
+    def keys(self) -> Iterator[str]:
+        """All keys in the store, sorted."""
+        yield from sorted(path.stem for path in self.root.glob("??/*.safetensors"))
+
+    def get(self, key: str) -> Record | None:
+        """The record of a key; ``None`` if it is absent or damaged (with a ``DamagedRecordWarning``)."""
+        try:
+            return self._read(key)
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            warnings.warn(f"{self.path(key)}: {error}; it will be computed again", DamagedRecordWarning, stacklevel=2)
+            return None
+
+    def put(self, key: str, record: Record) -> None:
+        """Writes a record; afterwards it is whole on disk, whatever happens to this process."""
+        arrays = {name: np.ascontiguousarray(array) for name, array in record.arrays.items()}
+        text = json.dumps([record.table, record.fields, record.result, record.provenance], sort_keys=True)
+        content = save(arrays, metadata={"record": text, "sha256": _checksum(text, arrays)})
+        path = self.path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    def verify(self) -> list[str]:
+        """Reads every record; returns the keys of the damaged ones."""
+        damaged = []
+        for key in self.keys():
+            try:
+                self._read(key)
+            except ValueError:
+                damaged.append(key)
+        return damaged
+
+    def prune(self, keep: set[str]) -> int:
+        """Removes all records but those in ``keep``, and what killed writers left; returns the bytes freed."""
+        stale = [self.path(key) for key in self.keys() if key not in keep]
+        freed = 0
+        for path in [*stale, *self.root.glob("??/*.tmp")]:
+            freed += path.stat().st_size
+            path.unlink(missing_ok=True)
+        return freed
+
+    def _read(self, key: str) -> Record:
+        path = self.path(key)
+        if not path.exists():
+            raise FileNotFoundError(path)
+        try:
+            with safe_open(path, framework="np") as file:
+                metadata = file.metadata() or {}
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is not a dict
+        except SafetensorError as error:
+            raise ValueError(f"not a whole record ({error})") from error
+        text = metadata.get("record", "")
+        if metadata.get("sha256") != _checksum(text, arrays):
+            raise ValueError("the checksum does not match")
+        return Record(*json.loads(text), arrays=arrays)
+
+
+def _checksum(text: str, arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,143 @@
+"""How do cells get computed, on a laptop, in a job array or on a cluster, unchanged?
+
+``joblib.Parallel`` is the only seam. On a laptop it starts one process per core with one torch thread each; inside
+``joblib.parallel_config(backend="dask")`` the same call runs on a Dask cluster; ``shard`` serves plain job arrays. The
+parent process writes each result as it arrives, so that workers need no shared disk and a killed run loses only the
+cells in flight.
+"""
+
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from infocap.study import provenance
+from infocap.study.cells import fields, key
+from infocap.study.store import Record, Store
+from infocap.study.tables import Table
+
+__all__ = ["Progress", "SweepError", "Task", "collect", "sweep", "tasks"]
+
+
+class SweepError(RuntimeError):
+    """Some cells failed; every other cell was computed and stored."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One cell of one table with its key."""
+
+    table: str
+    cell: Any
+    key: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How many cells were found in the store and how many were computed."""
+
+    reused: int
+    computed: int
+
+    def __str__(self) -> str:
+        return f"reused {self.reused}, computed {self.computed}"
+
+
+def tasks(
+    name: str, module: ModuleType, profile: Any, data_checksum: Callable[[str], str] = lambda data: ""
+) -> list[Task]:
+    """The cells of a table in a profile, without repetitions, with their keys.
+
+    Args:
+        name: Name of the table.
+        module: Has ``cells(profile)``, a list of frozen dataclasses.
+        profile: The profile.
+        data_checksum: Identifies the data that a cell names in its field ``data``.
+    """
+    cells = dict.fromkeys(module.cells(profile))
+    return [Task(name, cell, key(cell, data_checksum(cell.data) if hasattr(cell, "data") else "")) for cell in cells]
+
+
+def sweep(
+    work: Sequence[Task],
+    measures: dict[str, Callable[[Any], dict]],
+    store: Store,
+    *,
+    jobs: int | None = None,
+    shard: tuple[int, int] = (0, 1),
+    progress: bool = True,
+) -> Progress:
+    """Computes what the store lacks.
+
+    Args:
+        work: The cells.
+        measures: ``measure(cell) -> dict`` by name of the table. Arrays and tensors in the dictionary are stored as
+            arrays, the rest as JSON.
+        store: Receives each result as it arrives.
+        jobs: Worker processes; ``None`` means one per physical core. Inside ``joblib.parallel_config`` the backend
+            that is configured there decides.
+        shard: ``(i, n)``: only every n-th cell, from the i-th on. The shards of one sweep fill one store.
+        progress: Show a progress bar with the remaining time.
+
+    Returns:
+        How many cells were reused and computed.
+
+    Raises:
+        SweepError: After all other cells were stored, if some failed; names each with its fields and error.
+    """
+    index, count = shard
+    if not 0 <= index < count:
+        raise ValueError(f"shard: got {index}/{count}; accepted: i/n with 0 <= i < n")
+    work = list(work)[index::count]
+    missing = [task for task in work if store.get(task.key) is None]
+    if missing and jobs is None:
+        jobs = min(len(missing), joblib.cpu_count(only_physical_cores=True))
+    failures = []
+    with joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="2*n_jobs") as parallel:
+        calls = (joblib.delayed(_measure)(measures[task.table], task) for task in missing)
+        done = parallel(calls) if missing else ()
+        for task, outcome in tqdm(done, total=len(missing), disable=not progress or not missing, unit="cell"):
+            if isinstance(outcome, str):
+                failures.append(f"{task.table} {fields(task.cell)}\n{outcome}")
+            else:
+                store.put(task.key, outcome)
+    if failures:
+        raise SweepError(f"{len(failures)} of {len(work)} cells failed; the others are stored\n" + "\n".join(failures))
+    return Progress(reused=len(work) - len(missing), computed=len(missing))
+
+
+def collect(name: str, profile: str, work: Sequence[Task], store: Store, device: str = "cpu") -> Table:
+    """The table of those cells that the store holds, in the order of ``work``."""
+    records = [store.get(task.key) for task in work]
+    found = [record for record in records if record is not None]
+    frame = pd.DataFrame([record.fields | record.result for record in found])
+    seconds = sum(record.provenance["seconds"] for record in found)
+    stamp = provenance.stamp(device) | {"cells": len(work), "finished": len(found), "seconds": round(seconds, 1)}
+    return Table(name, profile, frame, stamp, [record.arrays for record in found])
+
+
+def _measure(measure: Callable[[Any], dict], task: Task) -> tuple[Task, Record | str]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # results do not depend on the machine's core count, and workers do not fight
+    start = time.perf_counter()
+    try:
+        result = measure(task.cell)
+    except Exception:
+        return task, traceback.format_exc(limit=-3)
+    finally:
+        torch.set_num_threads(threads)
+    arrays = {name: np.asarray(value) for name, value in result.items() if isinstance(value, np.ndarray | torch.Tensor)}
+    scalars = {name: value for name, value in result.items() if name not in arrays}
+    stamp = provenance.stamp(getattr(task.cell, "device", "cpu")) | {
+        "threads": 1,
+        "seconds": round(time.perf_counter() - start, 3),
+    }
+    return task, Record(task.table, fields(task.cell), scalars, stamp, arrays)
