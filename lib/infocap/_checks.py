@@ -110,7 +110,7 @@ def batch(targets: Tensor, **logits: Tensor) -> Tensor:
     """
     if not isinstance(targets, Tensor) or targets.is_floating_point() or targets.dtype == torch.bool:
         raise TypeError(f"labels must be a tensor of integers, got {getattr(targets, 'dtype', type(targets).__name__)}")
-    shape = next(iter(logits.values())).shape
+    shape = getattr(next(iter(logits.values())), "shape", None)
     for name, value in logits.items():
         if not isinstance(value, Tensor) or not value.is_floating_point():
             raise TypeError(f"{name} must be a floating tensor, got {getattr(value, 'dtype', type(value).__name__)}")

@@ -7,7 +7,7 @@ best accuracy on noisy validation labels. ``peak`` is the best test accuracy alo
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -172,14 +172,9 @@ def measure(cell: Cell) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=1)
-def _load(name: str) -> data.Dataset:
-    return data.load(name)
-
-
 def make_split(cell: Cell) -> Split:
     """Draws ``n`` training and ``n / 4`` validation examples and corrupts the labels of both."""
-    dataset = _load(cell.data)
+    dataset = data.load(cell.data)  # a fifth of a second; kept in memory, it would look like a leak to the pool
     total = len(dataset.train_labels)
     if cell.n + cell.n // 4 > total:
         raise ValueError(f"n: got {cell.n}; accepted: up to {total * 4 // 5}, a quarter more is needed for validation")
