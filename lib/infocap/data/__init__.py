@@ -1,0 +1,227 @@
+"""Which images and labels do the experiments see, and are they really the published ones?
+
+``load`` returns a whole data set as four tensors. MNIST and Fashion-MNIST come with the package and never touch the
+network; CIFAR-10 and CIFAR-100 are downloaded by torchvision on first use; ``folder:<path>`` reads your own images.
+
+Conventions that may surprise: pixels are floats in [0, 1], neither centred nor standardized; an image folder always
+yields three channels; nothing is shuffled, so rows keep the order of the original files. Unpacked and downloaded files
+lie in ``root()``, which the environment variable ``INFOCAP_DATA`` moves. The book's experiments start from ``load``.
+"""
+
+import difflib
+import hashlib
+import os
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+
+import platformdirs
+import torch
+from filelock import FileLock
+from torch import Tensor
+from torchvision import datasets
+
+from infocap.data import folders, packed
+
+__all__ = ["Dataset", "checksum", "class_names", "load", "root"]
+
+_PACKED = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST}
+_CIFAR = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}
+_FOLDER = "folder:"
+_ACCEPTED = (*_PACKED, *_CIFAR, "folder:<path>")
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set in memory: inputs float32 in [0, 1], ``[N, channels, H, W]``; labels int64, ``[N]``."""
+
+    train_inputs: Tensor
+    train_labels: Tensor
+    test_inputs: Tensor
+    test_labels: Tensor
+
+
+def load(name: str, root: str | os.PathLike | None = None) -> Dataset:
+    """Load a data set completely into memory.
+
+    Args:
+        name: ``mnist`` or ``fashion-mnist`` (part of the package), ``cifar10`` or ``cifar100`` (downloaded on first
+            use), or ``folder:<path>``: a folder that holds ``train/<class>/`` and ``test/<class>/`` with image files,
+            all of one size.
+        root: where unpacked and downloaded files are kept; ``infocap.data.root()`` if None. Image folders ignore it.
+
+    Returns:
+        A ``Dataset``; inputs are float32 in [0, 1] of shape ``[N, channels, H, W]``, labels are int64 of shape ``[N]``
+        and count the classes in the order of ``class_names(name)``. MNIST and Fashion-MNIST have one channel, all
+        others three (red, green, blue).
+
+    Raises:
+        TypeError: ``name`` is not a string or ``root`` is not a path.
+        ValueError: an unknown name, or an image folder that lacks a part, mixes sizes or holds a damaged file.
+        OSError: ``root`` cannot be written to.
+        RuntimeError: CIFAR can be neither read nor downloaded, or the installed package is damaged.
+
+    Cost: time and memory are linear in the number of pixels (four bytes each; 220 MB for MNIST). MNIST takes about a
+    second the first time, when it is unpacked, and a fraction of one later. Every file that came with the package is
+    checked by SHA-256 once per process; torchvision checks CIFAR by MD5 at each load.
+
+    Example:
+        >>> from infocap.data import load
+        >>> data = load("mnist")
+        >>> data.train_inputs.shape, data.train_inputs.dtype
+        (torch.Size([60000, 1, 28, 28]), torch.float32)
+        >>> data.train_labels[:5]
+        tensor([5, 0, 4, 1, 9])
+    """
+    _check_name(name)
+    if name in _PACKED:
+        folder = _packed_folder(name, root)
+        train, test = (_PACKED[name](folder, train=train) for train in (True, False))
+        return Dataset(_scaled(train.data[:, None]), train.targets, _scaled(test.data[:, None]), test.targets)
+    if name in _CIFAR:
+        train, test = (_cifar(name, root, train=train) for train in (True, False))
+        inputs = [_scaled(torch.from_numpy(split.data).permute(0, 3, 1, 2)) for split in (train, test)]
+        return Dataset(inputs[0], torch.tensor(train.targets), inputs[1], torch.tensor(test.targets))
+    (train_images, train_labels), (test_images, test_labels) = folders.read(_folder_path(name))
+    return Dataset(_scaled(train_images), train_labels, _scaled(test_images), test_labels)
+
+
+def checksum(name: str, root: str | os.PathLike | None = None) -> str:
+    """Identify the contents of a data set, so that a stored result can tell which data it came from.
+
+    Args:
+        name: as in ``load``.
+        root: taken so that both functions accept the same arguments; no checksum depends on it.
+
+    Returns:
+        64 hexadecimal digits. For MNIST, Fashion-MNIST and CIFAR they summarize the published checksums that ``load``
+        enforces; nothing is read. For an image folder they summarize the relative path and content of every image.
+
+    Raises:
+        TypeError, ValueError: as in ``load``.
+
+    Cost: none, except for an image folder: one pass over its files, once per process. After changing an image, start a
+    new process.
+
+    Example:
+        >>> from infocap.data import checksum
+        >>> checksum("mnist")[:16]
+        'd95a98cc28a86f51'
+    """
+    _check_name(name)
+    if name in _PACKED:
+        parts = packed.FILES[name].items()
+    elif name in _CIFAR:
+        parts = [*_CIFAR[name].train_list, *_CIFAR[name].test_list]
+    else:
+        return folders.digest(_folder_path(name))
+    return hashlib.sha256("\n".join(f"{file} {digest}" for file, digest in parts).encode()).hexdigest()
+
+
+def class_names(name: str, root: str | os.PathLike | None = None) -> tuple[str, ...]:
+    """Names of the classes, for the axes and legends of figures; entry ``k`` names label ``k``.
+
+    Args:
+        name: as in ``load``.
+        root: as in ``load``; CIFAR alone keeps its names among the downloaded files and needs them there.
+
+    Returns:
+        The digits, the ten kinds of clothing, torchvision's names for CIFAR, or the names of the class folders.
+
+    Raises:
+        TypeError, ValueError, RuntimeError: as in ``load``.
+
+    Cost: none for MNIST and Fashion-MNIST; a listing of the image folder; reading CIFAR's test split.
+
+    Example:
+        >>> from infocap.data import class_names
+        >>> class_names("fashion-mnist")[:3]
+        ('T-shirt/top', 'Trouser', 'Pullover')
+    """
+    _check_name(name)
+    if name == "mnist":
+        return tuple("0123456789")
+    if name == "fashion-mnist":
+        return tuple(datasets.FashionMNIST.classes)
+    if name in _CIFAR:
+        return tuple(_cifar(name, root, train=False).classes)
+    return folders.classes(_folder_path(name))
+
+
+def root() -> Path:
+    """The folder for unpacked and downloaded data: ``INFOCAP_DATA`` if set, else ``data`` in the user's cache.
+
+    Returns:
+        An absolute path; the folder may not exist yet. The variable is read at each call.
+
+    Example:
+        >>> from infocap.data import root
+        >>> root().is_absolute()
+        True
+    """
+    chosen = os.environ.get("INFOCAP_DATA") or platformdirs.user_cache_path("infocap") / "data"
+    return Path(chosen).expanduser().absolute()
+
+
+def _check_name(name: str) -> None:
+    accepted = ", ".join(_ACCEPTED)
+    if not isinstance(name, str):
+        raise TypeError(f"name: got {type(name).__name__}; accepted: a string, one of {accepted}")
+    if name not in _ACCEPTED[:-1] and not (name.startswith(_FOLDER) and name != _FOLDER):
+        nearest = difflib.get_close_matches(name.lower(), _ACCEPTED, n=1, cutoff=0)[0]
+        raise ValueError(f"name: no data set {name!r}; did you mean {nearest!r}? accepted: {accepted}")
+
+
+def _folder_path(name: str) -> Path:
+    return Path(name.removeprefix(_FOLDER)).expanduser().resolve()
+
+
+def _root_path(given: str | os.PathLike | None) -> Path:
+    if given is None:
+        return root()
+    if not isinstance(given, (str, os.PathLike)):
+        raise TypeError(f"root: got {type(given).__name__}; accepted: a path, or None for infocap.data.root()")
+    return Path(given).expanduser().absolute()
+
+
+def _packed_folder(name: str, given: str | os.PathLike | None) -> Path:
+    """Make sure that torchvision finds verified files, and nothing else, below the returned folder."""
+    folder = _root_path(given)
+    own = folder / _PACKED[name].__name__
+    if (own / "processed").exists():
+        # torchvision would read this old format first, and we could not vouch for what is in it.
+        raise ValueError(f"root: {own / 'processed'} holds data in a format that is not verified; remove that folder")
+    try:
+        packed.unpack(name, own / "raw")
+    except OSError as error:
+        raise OSError(
+            f"root: cannot keep {name} in {own / 'raw'} ({_one_line(error)}); "
+            "pass a root that you may write to, or set INFOCAP_DATA to one"
+        ) from error
+    return folder
+
+
+def _cifar(name: str, given: str | os.PathLike | None, train: bool) -> datasets.CIFAR10:
+    folder, reader = _root_path(given), _CIFAR[name]
+    try:
+        return reader(folder, train=train)
+    except RuntimeError:  # torchvision's word for files that are missing or fail their MD5
+        pass
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # The workers of a sweep arrive here together: one downloads, the others wait and find the files.
+        with FileLock(folder / f"{name}.lock"):
+            return reader(folder, train=train, download=True)
+    except (OSError, RuntimeError, HTTPException) as error:
+        raise RuntimeError(
+            f"name: {name!r} can be neither read nor downloaded ({_one_line(error)}); remedy: remove "
+            f"{folder / reader.base_folder} if it exists, and put {reader.filename}, from {reader.url}, into {folder}"
+        ) from error
+
+
+def _scaled(images: Tensor) -> Tensor:
+    return images.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
