@@ -1,0 +1,199 @@
+"""Checks of the rendered book. Run `make check-pages` after `make book`.
+
+They read `book/_build/html`, so they are not part of the plain test suite: `tests/pytest.ini` leaves this folder out
+unless the command line names it.
+"""
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from bs4 import BeautifulSoup
+
+ROOT = Path(__file__).parents[2]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("pages")
+    group.addoption("--require-browser", action="store_true", help="fail, instead of skip, when there is no Chromium")
+    group.addoption("--html", default=ROOT / "book/_build/html", type=Path, help="folder of the rendered book")
+
+
+def find_browser():
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if not (config.option.html / "index.html").exists():
+        terminalreporter.line(f"pages: no rendered book in {config.option.html}; run `make book` first")
+    elif find_browser() is None:
+        terminalreporter.line(f"pages: no checks in a browser, because none of {', '.join(BROWSERS)} is installed")
+
+
+@pytest.fixture(scope="session")
+def html(request):
+    folder = request.config.option.html.resolve()
+    if not (folder / "index.html").exists():
+        if request.config.option.require_browser:
+            pytest.fail(f"no rendered book in {folder}; run `make book` first")
+        pytest.skip("no rendered book")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def soups(html):
+    """Every page of the book, parsed, by its path relative to the book."""
+    paths = [path for path in sorted(html.rglob("*.html")) if "_static" not in path.relative_to(html).parts]
+    return {path.relative_to(html).as_posix(): BeautifulSoup(path.read_text("utf-8"), "html.parser") for path in paths}
+
+
+@pytest.fixture(scope="session")
+def chapters(soups):
+    """The pages a reader reads: everything except the redirect and the search page."""
+    return [name for name in soups if name not in ("index.html", "search.html")]
+
+
+@pytest.fixture(scope="session")
+def chromium(request, html):
+    path = find_browser()
+    if path is None:
+        if request.config.option.require_browser:
+            pytest.fail("--require-browser, but no Chromium is installed")
+        pytest.skip("no Chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Tab:
+    """One browser tab without a network, and what went wrong in it."""
+
+    page: object
+    html: Path
+    problems: list = field(default_factory=list)
+
+    def __post_init__(self):
+        self.page.on(
+            "console", lambda message: message.type == "error" and self.problems.append(f"console: {message.text}")
+        )
+        self.page.on("pageerror", lambda error: self.problems.append(f"script error: {error}"))
+        self.page.on("requestfailed", lambda request: self.problems.append(f"failed request: {request.url}"))
+        self.page.route(lambda url: not url.startswith(("file:", "data:", "blob:")), self.refuse)
+
+    def refuse(self, route):
+        self.problems.append(f"request to another host: {route.request.url}")
+        route.abort()
+
+    def open(self, name):
+        self.page.goto((self.html / name).as_uri())
+        self.page.wait_for_function("!window.MathJax?.startup || MathJax.startup.promise.then(() => true)")
+        return self.page
+
+
+@pytest.fixture
+def tab(chromium, html):
+    context = chromium.new_context(viewport=DESK, reduced_motion="reduce")
+    yield Tab(context.new_page(), html)
+    context.close()
+
+
+@dataclass
+class Visit:
+    """What one page looked like, opened once from disk."""
+
+    problems: list
+    equations: int
+    rendered: int
+    raw_tex: list
+    figures: list
+    too_wide: list
+    violations: dict
+
+
+LIST_RAW_TEX = r"""() => {
+  const found = [];
+  const walker = document.createTreeWalker(document.querySelector("article"), NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const node = walker.currentNode;
+    if (node.parentElement.closest("code, pre, script, style, mjx-container")) continue;
+    if (/\\[(\[a-zA-Z]|\$[^$]+\$/.test(node.data)) found.push(node.data.trim().slice(0, 80));
+  }
+  const errors = [...document.querySelectorAll("mjx-merror, mjx-container [style*='color: red']")];
+  return found.concat(errors.map(error => "MathJax error: " + error.textContent.slice(0, 80)));
+}"""
+
+LIST_FIGURES = """() => [...document.querySelectorAll("article img")].map(image => {
+  const {backgroundColor: ground, filter} = getComputedStyle(image);
+  return {src: image.getAttribute("src"), width: image.naturalWidth, ground, filter};
+})"""
+
+# An element may be wider than the page if one of its ancestors scrolls or clips it.
+LIST_TOO_WIDE = """() => {
+  const width = document.documentElement.clientWidth;
+  const scrollWidth = Math.max(document.documentElement.scrollWidth, document.body.scrollWidth);
+  if (scrollWidth <= width) return [];
+  const held = element => {
+    for (let e = element.parentElement; e && e !== document.body; e = e.parentElement)
+      if (getComputedStyle(e).overflowX !== "visible") return true;
+    return false;
+  };
+  const sticksOut = element => element.getBoundingClientRect().right > width + 1 && !held(element);
+  const wide = [...document.querySelectorAll("body *")].filter(sticksOut).slice(0, 5);
+  return ["scroll width " + scrollWidth, ...wide.map(element => element.outerHTML.slice(0, 120))];
+}"""
+
+UNFOLD = """() => {
+  document.querySelectorAll("article details").forEach(details => details.open = true);
+  document.querySelectorAll("article .toggle-button-hidden").forEach(button => button.click());
+  const still = "<style>* {transition: none !important; animation: none !important}</style>";
+  document.head.insertAdjacentHTML("beforeend", still);
+}"""
+
+
+@pytest.fixture(scope="session")
+def visits(chromium, html, chapters):
+    """Open every chapter once: at phone width, then at desk width in light and in dark."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    axe = Axe()
+    options = {"runOnly": {"type": "tag", "values": AXE_TAGS}, "resultTypes": ["violations"], "preload": False}
+    context = chromium.new_context(viewport=PHONE, reduced_motion="reduce", color_scheme="light")
+    found = {}
+    for name in chapters:
+        tab = Tab(context.new_page(), html)
+        page = tab.open(name)
+        page.evaluate(UNFOLD)
+        violations = {"phone": axe.run(page, options=options).response["violations"]}
+        too_wide = page.evaluate(LIST_TOO_WIDE)
+        page.set_viewport_size(DESK)
+        for theme in ("light", "dark"):
+            page.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
+            violations[theme] = axe.run(page, options=options).response["violations"]
+        found[name] = Visit(
+            problems=tab.problems,
+            equations=page.locator("article .math").count(),
+            rendered=page.locator("article .math mjx-container").count(),
+            raw_tex=page.evaluate(LIST_RAW_TEX),
+            figures=page.evaluate(LIST_FIGURES),
+            too_wide=too_wide,
+            violations=violations,
+        )
+        page.close()
+    context.close()
+    return found

@@ -1,0 +1,114 @@
+"""What the built files must hold, without a browser."""
+
+import re
+from pathlib import Path
+from posixpath import dirname, join, normpath
+from urllib.parse import unquote, urlsplit
+
+LOADED = {
+    "script": "src",
+    "img": "src",
+    "iframe": "src",
+    "source": "src",
+    "video": "src",
+    "audio": "src",
+    "object": "data",
+    "embed": "src",
+}
+LOADED_LINKS = {
+    "stylesheet",
+    "preload",
+    "prefetch",
+    "preconnect",
+    "dns-prefetch",
+    "icon",
+    "modulepreload",
+    "manifest",
+}
+REMOTE = re.compile(r"(?:https?:)?//", re.IGNORECASE)
+REMOTE_STYLE = re.compile(r"(?:@import\s+|url\(\s*)[\"']?((?:https?:)?//[^\"')]+)", re.IGNORECASE)
+
+
+def report(problems):
+    assert not problems, "\n" + "\n".join(problems)
+
+
+def test_no_cell_failed_or_complained(soups):
+    selectors = ".output.traceback, .output.stderr, .system-message, .problematic"
+    problems = [
+        f"{name}: {tag.get_text(' ', strip=True)[:200]}"
+        for name, soup in soups.items()
+        for tag in soup.select(selectors)
+    ]
+    problems += [
+        f"{name}: a traceback" for name, soup in soups.items() if "Traceback (most recent call last)" in soup.get_text()
+    ]
+    report(problems)
+
+
+def anchors(soup):
+    return {tag["id"] for tag in soup.find_all(id=True)} | {tag["name"] for tag in soup.select("a[name]")}
+
+
+def test_internal_links_lead_somewhere(html, soups):
+    known = {name: anchors(soup) for name, soup in soups.items()}
+    problems = []
+    for name, soup in soups.items():
+        for tag in soup.find_all(["a", "link", "script", "img", "source"]):
+            target = tag.get("href") or tag.get("src")
+            if not target or target == "#":
+                continue
+            url = urlsplit(target)
+            if url.scheme or url.netloc:
+                continue
+            path = normpath(join(dirname(name), unquote(url.path))) if url.path else name
+            if not (html / path).is_file():
+                problems.append(f"{name}: no file for {target}")
+            elif url.fragment and path in known and unquote(url.fragment) not in known[path]:
+                problems.append(f"{name}: no anchor for {target}")
+    report(problems)
+
+
+def test_nothing_is_loaded_from_another_host(html, soups):
+    problems = []
+    for name, soup in soups.items():
+        addresses = [tag[LOADED[tag.name]] for tag in soup.find_all(list(LOADED)) if tag.get(LOADED[tag.name])]
+        addresses += [tag["href"] for tag in soup.find_all("link", href=True) if LOADED_LINKS & set(tag.get("rel", []))]
+        problems += [f"{name}: {address}" for address in addresses if REMOTE.match(address)]
+        scripts = [
+            tag.get_text() for tag in soup.find_all("script", src=False) if tag.get("type") != "application/json"
+        ]
+        problems += [f"{name}: address in script {text[:80]!r}" for text in scripts if re.search("https?://", text)]
+        styles = [tag.get_text() for tag in soup.find_all("style")] + [
+            tag["style"] for tag in soup.find_all(style=True)
+        ]
+        problems += [f"{name}: {address}" for text in styles for address in REMOTE_STYLE.findall(text)]
+    for sheet in html.rglob("*.css"):
+        found = REMOTE_STYLE.findall(sheet.read_text("utf-8"))
+        problems += [f"{sheet.relative_to(html)}: {address}" for address in found]
+    report(problems)
+
+
+def test_every_image_says_what_it_shows(soups):
+    problems = []
+    for name, soup in soups.items():
+        for image in soup.find_all("img"):
+            alt, source = (image.get("alt") or "").strip(), image.get("src", "")
+            if not alt or Path(alt).name == Path(source).name or re.search(r"\.(png|svg|jpe?g)$", alt):
+                problems.append(f"{name}: {source} has alt text {alt!r}")
+    report(problems)
+
+
+def test_every_page_is_in_the_contents(soups, chapters):
+    home = soups["index.html"].find("meta", attrs={"http-equiv": "Refresh"})["content"].partition("url=")[2]
+    links = {
+        normpath(join(dirname(home), urlsplit(tag["href"]).path))
+        for tag in soups[home].select("nav.bd-links a[href]")
+        if not tag["href"].startswith("#")
+    }
+    assert set(chapters) == links | {home}
+
+
+def test_no_page_shows_this_machine(soups):
+    places = {f"{Path(__file__).parents[2]}/", f"{Path.home()}/"} - {"//"}
+    report([f"{name}: {place}" for name, soup in soups.items() for place in places if place in soup.get_text()])
