@@ -1,4 +1,4 @@
-"""What may a caller pass? One-line errors, shared by the library, that name the argument, what came and what is accepted."""
+"""What may a caller pass? One-line errors that name the argument, what came and what is accepted."""
 
 import math
 from numbers import Integral, Real

@@ -1,8 +1,9 @@
 """How much does one variable tell about another, and how much must a network have stored to make so few errors?
 
-Conventions that may surprise: every result is in nats; probabilities lie along the last axis, a joint table along the last
-two, and axes in front are a batch. An integer table holds counts, a floating one probabilities. Results are float64.
-The Fano bounds count errors against the training labels, the noisy ones. Derived in book/noisy_labels/memorization.ipynb.
+Conventions that may surprise: every result is in nats; probabilities lie along the last axis, a joint table along the
+last two, and axes in front are a batch. An integer table holds counts, a floating one probabilities. Results are
+float64. The Fano bounds count errors against the training labels, the noisy ones. Derived in
+book/noisy_labels/memorization.ipynb.
 """
 
 import math

@@ -1,12 +1,12 @@
 """How does a classifier learn from wrong labels without storing them? LIMIT, and the losses it is compared with.
 
-Labels enter training only through the gradient at the logits, ``softmax - onehot``. LIMIT never shows that gradient to the
-classifier: an auxiliary network, which does not see the label as input either, predicts it.
+Labels enter training only through the gradient at the logits, ``softmax - onehot``. LIMIT never shows that gradient to
+the classifier: an auxiliary network, which does not see the label as input either, predicts it.
 
-Conventions that may surprise: s and q are the softmax of the classifier and of the auxiliary network; distances sum over
-classes, losses average over the batch, so MAE is ``2 (1 - p_y)``, twice the usual, and DMI is not divided by the batch
-size. Losses keep the dtype of the logits, everything else returns float64. Losses work under ``torch.func`` transforms,
-where label ranges cannot be checked; the exceptions say so. Derived in book/noisy_labels/limit.ipynb.
+Conventions that may surprise: s and q are the softmax of the classifier and of the auxiliary network; distances sum
+over classes, losses average over the batch, so MAE is ``2 (1 - p_y)``, twice the usual, and DMI is not divided by the
+batch size. Losses keep the dtype of the logits, everything else returns float64. Losses work under ``torch.func``
+transforms; inside ``vmap`` the values of labels and logits cannot be checked. Derived in book/noisy_labels/limit.ipynb.
 """
 
 import math
@@ -112,8 +112,8 @@ def forward_loss(logits: Tensor, labels: Tensor, transition: Tensor) -> Tensor:
         keeps the gradient.
 
     Raises:
-        ValueError: for a T that is not row-stochastic or has a class that no row leads to, wrong shapes, an empty batch,
-            labels out of range, or logits that are not finite.
+        ValueError: for a T that is not row-stochastic or has a class that no row leads to, wrong shapes, an empty
+            batch, labels out of range, or logits that are not finite.
         TypeError: for logits that are not floating or labels that are not integers.
 
     Cost: O(B K + K^2).
@@ -167,8 +167,8 @@ def noisy_gradient_loss(
 ) -> Tensor:
     """Cross-entropy whose gradient at the logits is ``(s - onehot(y)) / B + noise``.
 
-    The noise comes after the 1/B of the mean, as in the paper: at B = 256 a ``noise_std`` of 0.01 is 2.56 in the units of
-    one example. :func:`limit_losses` counts its ``noise_std`` in those units instead.
+    The noise comes after the 1/B of the mean, as in the paper: at B = 256 a ``noise_std`` of 0.01 is 2.56 in the units
+    of one example. :func:`limit_losses` counts its ``noise_std`` in those units instead.
 
     Args:
         logits: ``[B, K]``, floating.
@@ -181,8 +181,8 @@ def noisy_gradient_loss(
         A scalar with the dtype of ``logits``: the plain cross-entropy, mean over the batch, in nats.
 
     Raises:
-        ValueError: for a bad ``kind`` or ``noise_std``, wrong shapes, an empty batch, labels out of range, or logits that
-            are not finite.
+        ValueError: for a bad ``kind`` or ``noise_std``, wrong shapes, an empty batch, labels out of range, or logits
+            that are not finite.
         TypeError: for a generator that is not one, logits that are not floating or labels that are not integers.
 
     Cost: O(B K).
@@ -191,7 +191,8 @@ def noisy_gradient_loss(
 
     Example:
         >>> generator = torch.Generator().manual_seed(0)
-        >>> noisy_gradient_loss(torch.zeros(1, 2), torch.tensor([0]), noise_std=0.1, kind="laplace", generator=generator)
+        >>> logits, labels = torch.zeros(1, 2), torch.tensor([0])
+        >>> noisy_gradient_loss(logits, labels, noise_std=0.1, kind="laplace", generator=generator)
         tensor(0.6931)
     """
     labels = _checks.batch(labels, logits=logits)
@@ -239,8 +240,8 @@ def limit_losses(
       ``"laplace"``. Since ``(s - onehot(y)) - (s - q) = q - onehot(y)``, the first term is the error of the predicted
       gradient and the second its squared length.
 
-    Labels do not reach the classifier, and nothing from the classifier's loss reaches the auxiliary network. Add the two
-    and take a step with one optimizer over both networks.
+    Labels do not reach the classifier, and nothing from the classifier's loss reaches the auxiliary network. Add the
+    two and take a step with one optimizer over both networks.
 
     Args:
         logits: ``[B, K]``, floating: the classifier's.
@@ -248,8 +249,8 @@ def limit_losses(
         labels: ``[B]``, integers in [0, K - 1].
         beta: weight of the squared length, not negative.
         kind: ``"gaussian"`` (squared error) or ``"laplace"`` (absolute error).
-        noise_std: standard deviation of noise, normal or Laplace by ``kind``, that is added to the predicted gradient in
-            the units of one example: the gradient is then ``(s - q + noise) / B``. The values do not change.
+        noise_std: standard deviation of noise, normal or Laplace by ``kind``, that is added to the predicted gradient
+            in the units of one example: the gradient is then ``(s - q + noise) / B``. The values do not change.
         generator: the source of that noise; needed only if ``noise_std > 0``.
 
     Returns:
@@ -291,9 +292,9 @@ def optimal_auxiliary(label_distribution: Tensor, prediction: Tensor, *, beta: f
     """The q on the simplex that minimizes LIMIT's expected auxiliary loss for one input.
 
     For labels y with law P and a prediction s, the minimizer of ``E d(q, onehot(y)) + beta ||s - q||_2^2`` is
-    ``(P + beta s) / (1 + beta)`` for the squared distance (``"gaussian"``) and the projection of ``s + P / beta`` on the
-    simplex for the absolute one (``"laplace"``), whose expectation is ``2 (1 - q . P)``. At ``beta = 0`` the latter is the
-    most likely class; classes that tie share it equally, one minimizer of many.
+    ``(P + beta s) / (1 + beta)`` for the squared distance (``"gaussian"``) and the projection of ``s + P / beta`` on
+    the simplex for the absolute one (``"laplace"``), whose expectation is ``2 (1 - q . P)``. At ``beta = 0`` the latter
+    is the most likely class; classes that tie share it equally, one minimizer of many.
 
     Args:
         label_distribution: ``[..., K]``, P; sums to 1.
@@ -305,14 +306,14 @@ def optimal_auxiliary(label_distribution: Tensor, prediction: Tensor, *, beta: f
         ``[..., K]`` float64, the two tensors broadcast.
 
     Raises:
-        ValueError: for a bad ``kind`` or ``beta``, tensors that do not broadcast, or probabilities that are negative, not
-            finite or do not sum to 1.
+        ValueError: for a bad ``kind`` or ``beta``, tensors that do not broadcast, or probabilities that are negative,
+            not finite or do not sum to 1.
         TypeError: for anything but numbers.
 
     Cost: O(K) per input for ``"gaussian"``, O(K log K) for ``"laplace"``.
 
-    Source: derived from the objective of Harutyunyan et al. (2020), arXiv 2002.07933; projection of Duchi et al. (2008),
-        *Efficient projections onto the l1-ball for learning in high dimensions*, ICML.
+    Source: derived from the objective of Harutyunyan et al. (2020), arXiv 2002.07933; projection of Duchi et al.
+        (2008), *Efficient projections onto the l1-ball for learning in high dimensions*, ICML.
 
     Example:
         >>> noisy, prediction = [0.5, 0.25, 0.25], [0.2, 0.3, 0.5]
@@ -351,11 +352,11 @@ def _project_on_simplex(v: Tensor) -> Tensor:
 def soft_penalty_loss(
     features: Tensor, logits: Tensor, auxiliary_logits: Tensor, labels: Tensor, *, lam: float, beta: float
 ) -> Tensor:
-    """LIMIT as a soft penalty: cross-entropy plus the squared error and squared length of predicted last-layer gradients.
+    """LIMIT as a soft penalty on the error and the length of the predicted last-layer gradient.
 
-    ``CE + mean_b ||z||_2^2 (lam ||onehot(y) - q||_2^2 + beta ||s - q||_2^2)``, z the input of the last layer: its weights
-    have gradient ``(s - onehot(y)) z^T``, predicted as ``(s - q) z^T``. Nothing is held constant, so the classifier still
-    sees labels, and shrinking z lowers the penalty without forgetting any.
+    ``CE + mean_b ||z||_2^2 (lam ||onehot(y) - q||_2^2 + beta ||s - q||_2^2)``, z the input of the last layer: its
+    weights have gradient ``(s - onehot(y)) z^T``, predicted as ``(s - q) z^T``. Nothing is held constant, so the
+    classifier still sees labels, and shrinking z lowers the penalty without forgetting any.
 
     Args:
         features: ``[B, d]``, floating: z.
@@ -415,8 +416,8 @@ class EarlyLearningRegularization:
     Raises:
         ValueError: for arguments out of range; in a call, for wrong shapes, an empty batch, labels or indices out of
             range, or logits that are not finite.
-        TypeError: for arguments that are not numbers; in a call, for logits that are not floating or labels that are not
-            integers.
+        TypeError: for arguments that are not numbers; in a call, for logits that are not floating or labels that are
+            not integers.
 
     Cost: O(B K) per call, O(n K) memory.
 
@@ -524,8 +525,8 @@ def mislabel_score(auxiliary_logits: Tensor, labels: Tensor) -> Tensor:
 def estimate_transition(logits: Tensor, percentile: float = 97) -> Tensor:
     """The transition matrix that forward correction reads off a network trained on noisy labels.
 
-    Row i is the prediction at the example that most resembles class i: the one with the largest predicted probability of
-    i among those strictly below the given percentile of that probability, which leaves outliers out.
+    Row i is the prediction at the example that most resembles class i: the one with the largest predicted probability
+    of i among those strictly below the given percentile of that probability, which leaves outliers out.
 
     Args:
         logits: ``[n, K]``, floating, of the network on its training set.
@@ -555,7 +556,8 @@ def estimate_transition(logits: Tensor, percentile: float = 97) -> Tensor:
     if logits.ndim != 2 or logits.shape[1] < 2:
         raise ValueError(f"logits must be [n, K] with K >= 2, got shape {tuple(logits.shape)}")
     probabilities = F.softmax(_checks.float64("logits", logits), -1)
-    # sort, not torch.quantile, which refuses large tensors; the official code zeroes outliers in place, hence spoils rows
+    # Sorted, for torch.quantile refuses large tensors. Outliers are masked in a copy: the official code zeroes them in
+    # place, which spoils the rows that it reads later.
     ordered = probabilities.sort(0).values
     threshold = ordered[math.ceil(percentile / 100 * (len(logits) - 1))]
     typical = torch.where(probabilities < threshold, probabilities, -1.0)

@@ -2,8 +2,8 @@
 
 Conventions that may surprise: a transition matrix has one row per true class and one column per noisy class; ``rate``
 is the probability of a wrong label, the true class excluded, so K classes are pure chance at ``rate = (K - 1) / K``,
-not at 1. Labels are drawn independently, so the realized rate fluctuates. Used from book/noisy_labels/memorization.ipynb
-on.
+not at 1. Labels are drawn independently, so the realized rate fluctuates. Used from
+book/noisy_labels/memorization.ipynb on.
 """
 
 from collections.abc import Mapping

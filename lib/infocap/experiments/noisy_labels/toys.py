@@ -2,16 +2,16 @@
 
 | toy | parameter | what is exact |
 |---|---|---|
-| ``store_m_labels`` | m | 4 labels, 4 classes, uniform noise 0.6: the weights hold the first m labels, the rest gets the mode |
-| ``channel`` | e | 10 classes, uniform noise 0.8: the weights hold the label, replaced by another one with probability e |
+| ``store_m_labels`` | m | 4 labels, 4 classes, uniform noise 0.6: the weights hold m labels, the rest gets the mode |
+| ``channel`` | e | one label, 10 classes, uniform noise 0.8: the weights hold it, or with probability e another one |
 | ``gibbs`` | tau | 4 labels, 3 classes, uniform noise 0.5: weights drawn as ``exp(-tau errors)`` from 20 labelings |
 | ``minimum_error_rate`` | p | the smallest error rate against stored information, 10 classes, uniform noise p |
-| ``variational`` | sigma | information in the gradient at the logits plus noise N(0, sigma^2 I), and three bounds on it |
+| ``variational`` | sigma | information in the gradient at the logits plus noise N(0, sigma^2 I), and three bounds |
 | ``capacity`` | snr | information in a sign plus Gaussian noise, and the Gaussian capacity above it |
 | ``auxiliary_gaussian``, ``auxiliary_laplace`` | beta | the optimal auxiliary prediction for one input |
 
-Conventions that may surprise: information is in nats; errors are counted against the training labels; class 0 is the true
-class everywhere. Drawn in book/noisy_labels/memorization.ipynb and limit.ipynb.
+Conventions that may surprise: information is in nats; errors are counted against the training labels; class 0 is the
+true class everywhere. Drawn in book/noisy_labels/memorization.ipynb and limit.ipynb.
 """
 
 import math
@@ -121,8 +121,10 @@ def _minimum_error_rate(rate: float) -> dict:
 
 
 def _normal_nodes(step: float) -> tuple[Tensor, Tensor]:
-    """Nodes and weights for the mean over a standard normal variable. The trapezoidal rule is exponentially accurate for
-    smooth functions on the line; the weight left out beyond 10 is 1e-23."""
+    """Nodes and weights for the mean over a standard normal variable.
+
+    The trapezoidal rule is exponentially accurate for smooth functions on the line; the mass beyond 10 is 1e-23.
+    """
     x = torch.arange(-10, 10 + step / 2, step, dtype=torch.float64)
     weights = torch.exp(-(x**2) / 2)
     return x, weights / weights.sum()
@@ -131,9 +133,10 @@ def _normal_nodes(step: float) -> tuple[Tensor, Tensor]:
 def _variational(sigma: float) -> dict:
     """The gradient is ``s - onehot(y) + sigma eps``; s is known, so it tells as much as ``g = onehot(y) + sigma eps``.
 
-    As all onehot(k) have the same length, ``p(g | y) / p(g) = exp(g_y / sigma^2) / S`` with ``S = sum_k P_k
-    exp(g_k / sigma^2)``, so ``I(g; y) = 1 / sigma^2 - E ln S``. The logarithm of a sum of independent terms follows from
-    Frullani's integral, ``E ln S = int (exp(-e^u) - E exp(-e^u S)) du`` over the line, whose second term is a product.
+    As all onehot(k) have the same length, ``p(g | y) / p(g) = exp(g_y / sigma^2) / S``, S the sum over k of
+    ``P_k exp(g_k / sigma^2)``. So ``I(g; y) = 1 / sigma^2 - E ln S``, and the logarithm of a sum of independent terms
+    follows from Frullani's integral over the line, ``E ln S = int (exp(-e^u) - E exp(-e^u S)) du``, whose second term
+    is a product.
     """
     row = uniform_transition(10, 0.6)[0]
     x, weights = _normal_nodes(min(0.1, 0.2 * sigma))
