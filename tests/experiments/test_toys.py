@@ -109,8 +109,8 @@ def test_minimum_error_rate_curve():
 def sampled_information(sigma, size=400_000):
     """Mean and standard error of ``ln p(g | y) / p(g)`` over gradients g that are drawn from their definition.
 
-    At large sigma the variational bound by the posterior mean is nearly tight and known exactly: then only the difference
-    of the two is sampled (a control variate).
+    At large sigma the variational bound by the posterior mean is nearly tight and known exactly: then only the
+    difference of the two is sampled (a control variate).
     """
     rng = np.random.default_rng(0)
     row = uniform_transition(10, 0.6)[0].numpy()
