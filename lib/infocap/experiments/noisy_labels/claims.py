@@ -1,6 +1,274 @@
-"""The claims of part 1 and the rules that decide them."""
+"""The claims of part 1 and the rules that decide them.
 
-from infocap.study.claims import Claim
+The main setting is uniform noise of rate .5 at the middle size of panel ``main``. Where a method has hyper-parameters,
+its runs are those that noisy validation chose. Differences between methods are paired by seed.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from infocap.experiments.noisy_labels.results import chosen, panel, runs
+from infocap.study.claims import Claim, Decision, NotRun, exceeds, holds
+from infocap.study.tables import Table
 
 __all__ = ["CLAIMS"]
-CLAIMS: list[Claim] = []
+
+LIMIT = "limit_laplace"
+_EXACT = 1e-9  # nats or errors; the toys are enumerated in float64
+
+
+def fano_toys(table: Table, profile: Any) -> Decision:
+    """Equality where m labels are stored, inequality everywhere."""
+    if table.frame.empty:
+        raise NotRun("the toys were not run")
+    rows = table.frame[table.frame["toy"].isin(["store_m_labels", "channel", "gibbs"])]
+    slack = rows["expected_errors"] - rows["fano_errors"]
+    equal = slack[rows["toy"] == "store_m_labels"].abs().max()
+    evidence = f"smallest slack {slack.min():.2g} errors in {len(rows)} toys; equality within {equal:.2g} errors"
+    return holds(bool(slack.min() >= -_EXACT and equal <= _EXACT), evidence)
+
+
+def generalization_toys(table: Table, profile: Any) -> Decision:
+    """The information bound on the generalization gap, exact."""
+    if table.frame.empty:
+        raise NotRun("the toys were not run")
+    rows = table.frame[table.frame["toy"] == "gibbs"]
+    slack = rows["gap_bound"] - rows["gap"].abs()
+    return holds(bool(slack.min() >= -_EXACT), f"smallest slack {slack.min():.2g} in {len(rows)} learners")
+
+
+def cross_entropy_memorizes(table: Table, profile: Any) -> Decision:
+    """At least 90 % of the noise entropy, by the inverse Fano bound."""
+    return exceeds(_memorized(_plain(main(table, profile), "cross_entropy")), 0.9, "share of the noise entropy")
+
+
+def limit_stores_little(table: Table, profile: Any) -> Decision:
+    """At most 10 % of the noise entropy."""
+    share = _memorized(chosen(_plain(main(table, profile), LIMIT), [LIMIT]))
+    return exceeds([-value for value in share], -0.1, "minus the share of the noise entropy")
+
+
+def limit_keeps_accuracy(table: Table, profile: Any) -> Decision:
+    """Twenty points at the last epoch."""
+    rows = main(table, profile)
+    return exceeds(_gain(rows, "final_accuracy"), 0.2, "final accuracy, LIMIT minus cross-entropy")
+
+
+def limit_peaks_higher(table: Table, profile: Any) -> Decision:
+    """Not only early stopping: the best accuracy along training is higher too."""
+    return exceeds(_gain(main(table, profile), "peak_accuracy"), 0.0, "peak accuracy, LIMIT minus cross-entropy")
+
+
+def noise_is_not_enough(table: Table, profile: Any) -> Decision:
+    """Noisy gradients close less than half of the distance between cross-entropy and LIMIT."""
+    rows = main(table, profile)
+    noisy = rows[(rows["method"] == "cross_entropy") & (rows["noise_std"] > 0)]
+    noisy_gain = _difference(chosen(noisy, ["cross_entropy"]), _plain(rows, "cross_entropy"), "final_accuracy")
+    rest = np.subtract(np.multiply(_gain(rows, "final_accuracy"), 0.5), noisy_gain)
+    return exceeds(rest.tolist(), 0.0, "half of LIMIT's gain minus the gain of noisy gradients")
+
+
+def prediction_beats_penalty(table: Table, profile: Any) -> Decision:
+    """Predicting the gradient against penalizing its distance to a prediction."""
+    rows = main(table, profile)
+    penalty = chosen(rows, ["soft_penalty"])
+    difference = _difference(chosen(_plain(rows, LIMIT), [LIMIT]), penalty, "final_accuracy")
+    return exceeds(difference, 0.0, "final accuracy, LIMIT minus soft penalty")
+
+
+def finds_mislabelled(table: Table, profile: Any) -> Decision:
+    """Area under the ROC curve of the distance between predicted and actual gradient."""
+    rows = chosen(_plain(main(table, profile), LIMIT), [LIMIT])
+    return exceeds(runs(rows, "auc"), 0.93, "area under the ROC curve")
+
+
+def pair_noise_is_hard(table: Table, profile: Any) -> Decision:
+    """Some other method is better than the better LIMIT on pair noise, each chosen by noisy validation."""
+    rows = _middle(panel(table, profile, "pair"), profile.noisy_labels.pair)
+    limit = rows["method"].str.startswith("limit")
+    best = [_best_label(part) for part in (rows[~limit], rows[limit])]
+    difference = _difference(*(rows[rows["label"] == label] for label in best), "final_accuracy")
+    return exceeds(difference, 0.0, f"final accuracy, {best[0]} minus {best[1]}")
+
+
+def clean_labels_lose_nothing(table: Table, profile: Any) -> Decision:
+    """On clean labels, at most one point below cross-entropy."""
+    rows = _middle(panel(table, profile, "clean"), profile.noisy_labels.clean)
+    limit = rows[rows["method"].str.startswith("limit")]
+    limit = limit[limit["label"] == _best_label(limit)]
+    difference = _difference(limit, _plain(rows, "cross_entropy"), "final_accuracy")
+    return exceeds(difference, -0.01, f"final accuracy, {limit['label'].iloc[0]} minus cross-entropy")
+
+
+def initialization_helps(table: Table, profile: Any) -> Decision:
+    """The auxiliary network started from the best cross-entropy network, at the same beta."""
+    rows = main(table, profile)
+    warm = rows[(rows["method"] == LIMIT) & rows["initialized"]]
+    if warm.empty:
+        raise NotRun("no initialized run")
+    warm = chosen(warm, [LIMIT])
+    cold = _plain(rows, LIMIT)
+    cold = cold[cold["beta"] == warm["beta"].iloc[0]]
+    return exceeds(_difference(warm, cold, "final_accuracy"), 0.0, "final accuracy, initialized minus cold start")
+
+
+def small_and_noisy_holds(table: Table, profile: Any) -> Decision:
+    """The last epoch within five points of the best one, n = 2,000 and p = .8."""
+    rows = panel(table, profile, "high_noise_small")
+    rows = chosen(rows, [LIMIT])
+    drop = np.subtract(runs(rows, "final_accuracy"), runs(rows, "peak_accuracy"))
+    return exceeds(drop.tolist(), -0.05, "final minus peak accuracy")
+
+
+def main(table: Table, profile: Any) -> pd.DataFrame:
+    """The main setting: panel ``main`` at rate .5 and the middle size."""
+    return _middle(panel(table, profile, "main"), profile.noisy_labels.main, rate=0.5)
+
+
+def _middle(rows: pd.DataFrame, settings: Any, rate: float | None = None) -> pd.DataFrame:
+    rows = rows[rows["n"] == sorted(settings.sizes)[len(settings.sizes) // 2]]
+    rows = rows if rate is None else rows[rows["rate"] == rate]
+    if rows.empty:
+        raise NotRun(f"no run at rate {rate}")
+    return rows
+
+
+def _plain(rows: pd.DataFrame, method: str) -> pd.DataFrame:
+    """A method as its paper has it: cross-entropy without any control, LIMIT's mean variant from a cold start."""
+    rows = rows[(rows["method"] == method) & (rows["noise_std"] == 0) & (rows["warm_up"] == 0) & ~rows["initialized"]]
+    rows = rows[(rows["dropout"] == 0) & (rows["weight_decay"] == 0) & (rows["learning_rate"] == 1e-3)]
+    if rows.empty:
+        raise NotRun(f"no run of {method}")
+    return rows
+
+
+def _best_label(rows: pd.DataFrame) -> str:
+    """The variant with the best mean accuracy on noisy validation labels at the end."""
+    return rows.groupby("label", sort=False)["final_validation_accuracy"].mean().idxmax()
+
+
+def _difference(ours: pd.DataFrame, theirs: pd.DataFrame, value: str) -> list[float]:
+    return np.subtract(runs(ours, value), runs(theirs, value)).tolist()
+
+
+def _gain(rows: pd.DataFrame, value: str) -> list[float]:
+    return _difference(chosen(_plain(rows, LIMIT), [LIMIT]), _plain(rows, "cross_entropy"), value)
+
+
+def _memorized(rows: pd.DataFrame) -> list[float]:
+    return np.divide(runs(rows, "memorized_information"), runs(rows, "noise_entropy")).tolist()
+
+
+_LIMIT_PAPER = "Harutyunyan et al. (2020)"
+_PILOT = "a pilot run of this book"
+_TRAINING = "noisy_labels/training"
+_TOYS = "noisy_labels/toys"
+
+CLAIMS: list[Claim] = [
+    Claim(
+        "noisy-labels/fano-toys",
+        "The Fano bound on training errors holds in every exact toy, with equality where m labels are stored.",
+        "theorem",
+        _LIMIT_PAPER,
+        _TOYS,
+        fano_toys,
+    ),
+    Claim(
+        "noisy-labels/generalization-toys",
+        "The information bound on the generalization gap holds for every exact Gibbs learner.",
+        "theorem",
+        "Xu and Raginsky (2017)",
+        _TOYS,
+        generalization_toys,
+    ),
+    Claim(
+        "noisy-labels/cross-entropy-memorizes",
+        "Cross-entropy ends with at least 90 % of the noise entropy memorized.",
+        "book",
+        f"direction: {_LIMIT_PAPER}; threshold: ours",
+        _TRAINING,
+        cross_entropy_memorizes,
+    ),
+    Claim(
+        "noisy-labels/limit-stores-little",
+        "LIMIT Laplace ends with at most 10 % of the noise entropy provably memorized.",
+        "book",
+        f"direction: {_LIMIT_PAPER}; threshold: ours",
+        _TRAINING,
+        limit_stores_little,
+    ),
+    Claim(
+        "noisy-labels/limit-keeps-accuracy",
+        "At noise rate .5 LIMIT's final test accuracy exceeds cross-entropy's by at least 20 points.",
+        "book",
+        f"direction: {_LIMIT_PAPER}; threshold: ours",
+        _TRAINING,
+        limit_keeps_accuracy,
+    ),
+    Claim(
+        "noisy-labels/limit-peaks-higher",
+        "LIMIT's peak test accuracy exceeds cross-entropy's peak.",
+        "book",
+        _PILOT,
+        _TRAINING,
+        limit_peaks_higher,
+    ),
+    Claim(
+        "noisy-labels/noise-is-not-enough",
+        "Noisy gradients alone close less than half of the distance between cross-entropy and LIMIT.",
+        "paper",
+        f"{_LIMIT_PAPER}; 'half' is ours",
+        _TRAINING,
+        noise_is_not_enough,
+    ),
+    Claim(
+        "noisy-labels/prediction-beats-penalty",
+        "Predicting the gradient beats the soft penalty.",
+        "paper",
+        _LIMIT_PAPER,
+        _TRAINING,
+        prediction_beats_penalty,
+    ),
+    Claim(
+        "noisy-labels/finds-mislabelled",
+        "LIMIT's score ranks wrong labels first with an area under the ROC curve of at least .93.",
+        "book",
+        _PILOT,
+        _TRAINING,
+        finds_mislabelled,
+    ),
+    Claim(
+        "noisy-labels/pair-noise-is-hard",
+        "On pair noise LIMIT is not the best method.",
+        "book",
+        _PILOT,
+        _TRAINING,
+        pair_noise_is_hard,
+    ),
+    Claim(
+        "noisy-labels/clean-labels-lose-nothing",
+        "On clean labels LIMIT loses at most one point against cross-entropy.",
+        "paper",
+        f"{_LIMIT_PAPER}; 'one point' is ours",
+        _TRAINING,
+        clean_labels_lose_nothing,
+    ),
+    Claim(
+        "noisy-labels/initialization-helps",
+        "Starting the auxiliary network from the best cross-entropy network helps.",
+        "paper",
+        _LIMIT_PAPER,
+        _TRAINING,
+        initialization_helps,
+    ),
+    Claim(
+        "noisy-labels/small-and-noisy-holds",
+        "At n = 2,000 and noise rate .8 LIMIT's last epoch stays within five points of its best.",
+        "book",
+        _PILOT,
+        _TRAINING,
+        small_and_noisy_holds,
+    ),
+]
