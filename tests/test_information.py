@@ -10,6 +10,8 @@ import scipy.stats
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import adjusted_mutual_info_score, mutual_info_score
+
 from infocap.information import (
     binary_entropy,
     entropy,
@@ -18,7 +20,6 @@ from infocap.information import (
     minimum_error_rate,
     mutual_information,
 )
-from sklearn.metrics import adjusted_mutual_info_score, mutual_info_score
 
 BIT = math.log(2)
 weights = st.lists(st.integers(0, 20), min_size=2, max_size=7).filter(any)
@@ -276,6 +277,11 @@ def test_more_information_never_needs_more_errors(num_classes, noise_fraction, a
     noise = noise_fraction * math.log(num_classes)
     less, more = minimum_error_rate(noise, torch.tensor(sorted([a, b]), dtype=torch.float64), num_classes)
     assert more <= less
+
+
+def test_enough_information_allows_no_error_at_all():
+    noise = entropy(uniform_row(0.4))
+    assert minimum_error_rate(noise, torch.stack([noise, noise + 1]), 10).tolist() == [0, 0]
 
 
 def test_fano_bounds_broadcast():

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+
 from infocap import label_noise as ln
 from infocap.noise import pair_transition, uniform_transition
 
@@ -364,6 +365,13 @@ def test_optimal_auxiliary_without_penalty():
     assert ln.optimal_auxiliary(NOISY, PREDICTION, beta=0, kind="gaussian").tolist() == list(NOISY)
     assert ln.optimal_auxiliary(NOISY, PREDICTION, beta=0, kind="laplace").tolist() == [1, 0, 0]
     assert ln.optimal_auxiliary((0.25, 0.375, 0.375), PREDICTION, beta=0, kind="laplace").tolist() == [0, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("beta", [1e-3, 1e-12, 1e-20, 1e-300])
+def test_optimal_auxiliary_is_exact_for_a_tiny_penalty(beta):
+    assert ln.optimal_auxiliary(NOISY, PREDICTION, beta=beta, kind="laplace").tolist() == [1, 0, 0]
+    tied = ln.optimal_auxiliary((0.4, 0.4, 0.2), PREDICTION, beta=beta, kind="laplace")
+    assert tied.tolist() == pytest.approx([0.45, 0.55, 0], abs=1e-12)  # projected within the tie
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -5,6 +5,7 @@ import scipy.stats
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from infocap.noise import corrupt, pair_transition, uniform_transition
 
 CIFAR_PAIRS = {9: 1, 2: 0, 4: 7, 3: 5}

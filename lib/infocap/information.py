@@ -165,7 +165,7 @@ def expected_mutual_information(counts: Tensor) -> Tensor:
     ways = [log_factorial(x) for x in (a, b, total - a, total - b)]
     log_p = sum(ways) - sum(log_factorial(x) for x in (total, n, a - n, b - n, total - a - b + n))
     value = n / total * (total * n).log() - n / total * (a * b).clamp(min=1).log()  # an empty margin has log_p = -inf
-    return (log_p.exp() * value).sum((-3, -2, -1)).clamp(min=0)
+    return (log_p.exp() * value).sum((-3, -2, -1))
 
 
 def _fano_inputs(noise_entropy: Tensor, num_classes: int, minimum: int) -> tuple[Tensor, int]:

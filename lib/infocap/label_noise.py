@@ -334,10 +334,12 @@ def optimal_auxiliary(label_distribution: Tensor, prediction: Tensor, *, beta: f
         ) from None
     if kind == "gaussian":
         return (p + beta * s) / (1 + beta)
+    top = p.amax(-1, keepdim=True)
     if beta == 0:
-        best = (p == p.amax(-1, keepdim=True)).to(p.dtype)
+        best = (p == top).to(p.dtype)
         return best / best.sum(-1, keepdim=True)
-    return _project_on_simplex(s + p / beta)
+    # the projection ignores a common shift, and this one keeps the digits of s when beta is tiny
+    return _project_on_simplex(s + (p - top) / beta)
 
 
 def _project_on_simplex(v: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.integrate
 import torch
+
 from infocap.experiments.noisy_labels import toys
 from infocap.information import entropy
 from infocap.noise import uniform_transition
