@@ -35,7 +35,7 @@ def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
         True
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would also seed devices
         return build()
 
 
@@ -53,7 +53,7 @@ def build(name: str, num_outputs: int, *, seed: int | None = None, **options) ->
         A module that maps ``[B, channels, H, W]`` to ``[B, num_outputs]``.
 
     Raises:
-        ValueError: Unknown name, or ``num_outputs`` below 1.
+        ValueError: Unknown name, ``num_outputs`` below 1, or images too small for the architecture.
         TypeError: An option that the architecture does not have.
 
     Example:
@@ -97,6 +97,7 @@ def mlp(
 
 def cnn(num_outputs: int, channels: int = 1, image_size: int = 28, batch_norm: bool = True) -> nn.Sequential:
     """The four-layer network of the LIMIT and f-CMI papers: 32-32-64-256 channels, then 128 hidden units."""
+    _check_size(image_size, 28)
     layers: list[nn.Module] = []
     for width, kernel, stride, padding in [(32, 4, 2, 1), (32, 4, 2, 1), (64, 3, 2, 0), (256, 3, 1, 0)]:
         layers.append(nn.Conv2d(channels, width, kernel, stride, padding))
@@ -109,8 +110,14 @@ def cnn(num_outputs: int, channels: int = 1, image_size: int = 28, batch_norm: b
     return nn.Sequential(*layers, nn.Linear(128, num_outputs))
 
 
+def _check_size(image_size: int, least: int) -> None:
+    if image_size < least:
+        raise ValueError(f"image_size: got {image_size}; accepted: {least} or more")
+
+
 def lenet(num_outputs: int, channels: int = 1, image_size: int = 28, width_factor: float = 1.0) -> nn.Sequential:
     """LeNet-5 with ReLU and max-pooling (LeCun et al., 1998); ``width_factor`` scales every hidden layer."""
+    _check_size(image_size, 12)
     c1, c2, h1, h2 = (max(1, round(width_factor * width)) for width in (6, 16, 120, 84))
     side = ((image_size // 2) - 4) // 2
     return nn.Sequential(
