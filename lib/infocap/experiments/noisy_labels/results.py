@@ -1,16 +1,23 @@
 """Which rows of ``noisy_labels/training`` belong together, and which hyper-parameter does noisy validation choose?"""
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from infocap import data
 from infocap.experiments.noisy_labels import training
-from infocap.study.cells import fields
+from infocap.experiments.profiles import load_profile
+from infocap.study.cells import fields, key
 from infocap.study.claims import NotRun
-from infocap.study.tables import Table, summarize
+from infocap.study.store import Store
+from infocap.study.tables import Table, interval, summarize
 
-__all__ = ["METHOD_NAMES", "by_method", "chosen", "label", "panel", "runs"]
+__all__ = [
+    "METHOD_NAMES", "best", "by_method", "chosen", "coverage", "detection", "family", "label", "panel", "report",
+    "runs", "value_text",
+]  # fmt: skip
 
 METHOD_NAMES = {
     "cross_entropy": "cross-entropy",
@@ -48,21 +55,38 @@ def label(row: Any) -> str:
     return ", ".join([METHOD_NAMES[row["method"]], *(text for text, shown in extras.items() if shown)])
 
 
+def family(row: Any) -> str:
+    """A method and its control, without the hyper-parameters that noisy validation chooses."""
+    kind = "Laplace" if row["noise_kind"] == "laplace" else "Gaussian"
+    limit = row["method"].startswith("limit")
+    extras = {
+        "small steps": row["method"] == "cross_entropy" and row["learning_rate"] < 1e-3,
+        "dropout": row["dropout"] > 0,
+        "weight decay": row["weight_decay"] > 0,
+        f"{kind} gradient noise": row["noise_std"] > 0 and not limit,
+        "sampled": row["noise_std"] > 0 and limit,
+        "warm-up": row["warm_up"] > 0,
+        "initialized": row["initialized"],
+    }
+    return ", ".join([METHOD_NAMES[row["method"]], *(text for text, shown in extras.items() if shown)])
+
+
 def panel(table: Table, profile: Any, name: str) -> pd.DataFrame:
-    """The rows of one panel, with a column ``label`` and the row's number in the table as ``row``.
+    """The rows of one panel, with columns ``label`` and ``family``, and the row's number in the table as ``row``.
 
     Raises:
         NotRun: The panel has no cells in this profile, or some have not been computed.
     """
     wanted = [_text(fields(cell)) for cell in training.panel_cells(profile, name)]
-    names = [field for field in training.Cell.__dataclass_fields__]
+    names = list(training.Cell.__dataclass_fields__)
     frame = table.frame.assign(row=range(len(table.frame)))
     present = {_text({n: row[n] for n in names}): i for i, row in enumerate(frame.to_dict("records"))}
     missing = sum(text not in present for text in wanted)
     if missing or not wanted:
         raise NotRun(f"panel {name}: {missing} of {len(wanted)} trainings were not run" if wanted else f"panel {name}")
     rows = frame.iloc[[present[text] for text in wanted]].reset_index(drop=True)
-    return rows.assign(label=[label(row) for row in rows.to_dict("records")])
+    records = rows.to_dict("records")
+    return rows.assign(label=[label(row) for row in records], family=[family(row) for row in records])
 
 
 def runs(rows: pd.DataFrame, value: str, **where: Any) -> list[float]:
@@ -96,6 +120,122 @@ def chosen(rows: pd.DataFrame, methods: list[str]) -> pd.DataFrame:
         score = variants.groupby("label", sort=False)["final_validation_accuracy"].mean()
         kept.append(variants[variants["label"] == score.idxmax()])
     return pd.concat(kept, ignore_index=True)
+
+
+def best(rows: pd.DataFrame) -> pd.DataFrame:
+    """The same choice for every family, size and noise rate: one variant of each, all its runs.
+
+    Args:
+        rows: From ``panel``.
+
+    Returns:
+        The kept rows, in the order in which families first appear.
+    """
+    kept = []
+    for _, variants in rows.groupby(["n", "rate", "family"], sort=False):
+        score = variants.groupby("label", sort=False)["final_validation_accuracy"].mean()
+        kept.append(variants[variants["label"] == score.idxmax()])
+    return pd.concat(kept, ignore_index=True)
+
+
+def value_text(values: Sequence[float]) -> str:
+    """A mean over runs with half its 95 % t interval, such as ``0.779 ± 0.012``; one run has no interval."""
+    values = [float(value) for value in values]
+    low, high = interval(values)
+    mean = sum(values) / len(values)
+    return f"{mean:.3f} ± {(high - low) / 2:.3f}" if len(values) > 1 else f"{mean:.3f}"
+
+
+def report(rows: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
+    """A table to read: one line per method, means with intervals, the best first column on top.
+
+    Args:
+        rows: From ``panel``, ``best`` or ``chosen``.
+        columns: Result column to heading.
+
+    Returns:
+        Strings; sizes and noise rates have columns of their own if there are several.
+    """
+    by = [name for name in ("n", "rate") if rows[name].nunique() > 1] + ["label"]
+    lines = [
+        dict(zip(by, group, strict=True))
+        | {heading: value_text(part[column]) for column, heading in columns.items()}
+        | {"runs": len(part), "order": -part[next(iter(columns))].mean()}
+        for group, part in rows.groupby(by, sort=False)
+    ]
+    frame = pd.DataFrame(lines).sort_values([*by[:-1], "order"]).drop(columns="order")
+    return frame.rename(columns={"label": "method", "rate": "noise rate"})
+
+
+def detection(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per run and way to score suspicious labels: ``scorer``, ``auc``, ``precision_at_100``, ``data_seed``.
+
+    Args:
+        rows: The runs of one setting, from ``best``: LIMIT's, plain cross-entropy's and cleanlab's are used.
+    """
+    scorers = {
+        "LIMIT Laplace": ("limit_laplace", ""),
+        "LIMIT Gaussian": ("limit_gaussian", ""),
+        "cross-entropy, at the end": ("cross_entropy", ""),
+        "cross-entropy, stopped early": ("cross_entropy", "_selected"),
+        "cleanlab, out of sample": ("cleanlab", ""),
+    }
+    parts = []
+    for scorer, (method, suffix) in scorers.items():
+        part = rows[rows["family"] == METHOD_NAMES[method]]
+        values = {name: part[f"{name}{suffix}"] for name in ("auc", "precision_at_100")}
+        parts.append(part[["n", "rate", "data_seed"]].assign(scorer=scorer, **values))
+    return pd.concat(parts, ignore_index=True)
+
+
+def coverage(store: Store | str | None, profile: Any) -> pd.DataFrame:
+    """What the thesis' own scale asks for, and how much of it the store holds.
+
+    Args:
+        store: The store, its folder, or ``None`` for the user's cache.
+        profile: The profile of the page, which may run smaller versions of the panels.
+
+    Returns:
+        One row per panel of the ``full`` profile: its settings, its trainings, how many of them were computed so far,
+        and whether this profile runs a smaller version of it.
+
+    Cost: a second; every cell of the ``full`` profile is looked up.
+    """
+    store = store if isinstance(store, Store) else Store(store)
+    full = load_profile("full")
+    rows = []
+    for name in type(full.noisy_labels).model_fields:
+        settings, here = getattr(full.noisy_labels, name), training.panel_cells(profile, name)
+        cells = training.panel_cells(full, name)
+        try:
+            checksum = data.checksum(settings.data)
+            computed = sum(key(cell, checksum) in store for cell in cells)
+        except ValueError:  # an image folder that is not there
+            computed = 0
+        if computed == len(cells):
+            status = "run"
+        elif computed:
+            status = "partly run"
+        elif here and profile.name != full.name:
+            status = f"smaller version run: {len(here)} trainings on {here[0].data}"
+        else:
+            status = "not run in this profile"
+        rows.append(
+            {
+                "panel": name.replace("_", " "),
+                "data": settings.data,
+                "network": settings.network,
+                "n": ", ".join(f"{n:,}" for n in settings.sizes),
+                "noise": "real" if settings.data.startswith("folder:") else settings.noise,
+                "rates": ", ".join(f"{rate:g}" for rate in settings.rates),
+                "methods": len(settings.methods),
+                "seeds": len(settings.seeds),
+                "trainings": len(cells),
+                "computed so far": computed,
+                "status": status,
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def _text(content: dict[str, Any]) -> str:
