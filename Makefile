@@ -33,6 +33,9 @@ test: setup  ## the whole test suite
 check-pages: setup  ## look for faults in the rendered pages, in a headless browser (REQUIRE_BROWSER=1: no skips)
 	$(RUN) -m pytest tests/pages $(if $(REQUIRE_BROWSER),--require-browser)
 
+screenshots: setup  ## pictures of every page, desktop and phone, light and dark, in book/_build/screenshots
+	$(RUN) -m pytest tests/pages/screenshots.py
+
 bench: setup  ## measure speed against references in the same run
 	$(RUN) tests/bench/bench.py
 
