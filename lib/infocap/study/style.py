@@ -8,9 +8,11 @@ from collections.abc import Callable
 from functools import wraps
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import seaborn as sns
+from pandas.io.formats.style import Styler
 
-__all__ = ["PALETTE", "note", "styled", "vector_figures"]
+__all__ = ["PALETTE", "note", "show", "styled", "vector_figures"]
 
 PALETTE = sns.color_palette("colorblind")
 
@@ -50,3 +52,9 @@ def vector_figures() -> None:
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
     set_matplotlib_formats("svg")
+
+
+def show(frame: pd.DataFrame, digits: int = 3) -> Styler:
+    """A table as the book prints it: no row numbers, whole sentences, a dash where there is no number."""
+    marked = frame.style.hide(axis="index").format(precision=digits, na_rep="–").set_uuid("table")
+    return marked.set_table_attributes('class="dataframe"')
