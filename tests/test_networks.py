@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from infocap.networks import NETWORKS, build, seeded
 from torch import nn
+
+from infocap.networks import NETWORKS, build, seeded
 
 
 def count(net):

@@ -9,7 +9,7 @@ layers such as dropout follow ``generator`` too, and torch's global generators a
 Used throughout the book, first in book/noisy_labels/memorization.ipynb.
 """
 
-import copy
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -99,7 +99,8 @@ def fit(
         The trained model with its losses, records and checkpoints.
 
     Raises:
-        ValueError: Lengths that disagree, an empty set, inputs that are not finite, or a number out of range.
+        ValueError: Lengths that disagree, an empty set, values that are not finite, or a number out of range.
+        TypeError: Inputs that are not floating.
 
     Cost: one forward and backward pass per step; beyond them about 0.1 ms. Nothing is copied but the batch.
 
@@ -120,7 +121,7 @@ def fit(
 
     def visit(step: int) -> None:
         if record is not None and (step in record_at if record_at is not None else step > 0):
-            with torch.no_grad():
+            with torch.no_grad(), torch.random.fork_rng(devices=devices):  # looking changes nothing
                 records[step] = record(step, model)
             model.train()
         if step in keep:
@@ -128,15 +129,15 @@ def fit(
 
     devices = [inputs.device] if inputs.is_cuda else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        _seed(int(torch.randint(2**62, (), generator=generator)), inputs.device)
         visit(0)
         batches = _batches(len(inputs), batch_size, generator)
         for step in trange(1, steps + 1, disable=not progress, unit="step"):
             batch = next(batches).to(inputs.device)
-            batch_inputs = inputs[batch]
+            batch_inputs = inputs.index_select(0, batch)  # 2 to 3 times faster than inputs[batch]
             if augment is not None:
                 batch_inputs = augment(batch_inputs, generator)
-            value = loss(model(batch_inputs), targets[batch])
+            value = loss(model(batch_inputs), targets.index_select(0, batch))
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
@@ -216,12 +217,13 @@ def fit_many(
     _check_numbers(subsets.shape[1], steps, batch_size, record_at=record_at or ())
     if record is not None and eval_inputs is None:
         raise ValueError("eval_inputs: got None; record needs the inputs at which the networks are evaluated")
-    models = [seeded(build, int(seed)).to(inputs.device) for seed in init_seeds]
-    obstacle = _why_one_by_one(models[0], optimizer)
+    models = [seeded(build, int(seed)).to(inputs.device).train() for seed in init_seeds]
+    batch = inputs[subsets[0, :batch_size].to(inputs.device)]
+    obstacle = _why_one_by_one(models[0], optimizer, batch)
     if batched and obstacle:
         raise ValueError(f"batched: got True, but {obstacle}; accepted: False or None")
     if batched is None:
-        batched = not obstacle and _batching_pays(models[0], inputs[subsets[0, :batch_size]])
+        batched = not obstacle and _batching_pays(models[0], batch)
     train = _fit_batched if batched else _fit_one_by_one
     at = range(1, steps + 1) if record_at is None else sorted(record_at)
     return train(
@@ -268,14 +270,28 @@ def _batches(n: int, batch_size: int, generator: torch.Generator) -> Iterator[Te
         yield from torch.randperm(n, generator=generator).split(batch_size)
 
 
-def _why_one_by_one(model: nn.Module, optimizer: Callable[..., torch.optim.Optimizer]) -> str | None:
+def _seed(seed: int, device: torch.device) -> None:
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed would also seed devices that are not in use
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index].manual_seed(seed)
+
+
+def _why_one_by_one(model: nn.Module, optimizer: Callable[..., torch.optim.Optimizer], batch: Tensor) -> str | None:
     if any(True for _ in model.buffers()):
         return "the network has buffers (batch-norm), which each network must update for itself"
     if any(isinstance(module, nn.modules.dropout._DropoutNd) for module in model.modules()):
         return "the network has dropout, whose masks each network must draw for itself"
-    probe = optimizer([nn.Parameter(torch.zeros(1))])
-    if type(probe) not in _ELEMENTWISE:
-        return f"{type(probe).__name__} is not known to treat each entry of a tensor for itself"
+    parameters = [parameter.detach() for parameter in model.parameters() if parameter.requires_grad]
+    single, stacked = optimizer(parameters), optimizer([parameter[None] for parameter in parameters])
+    if type(single) not in _ELEMENTWISE:
+        return f"{type(single).__name__} is not known to treat each entry of a tensor for itself"
+    if [len(group["params"]) for group in single.param_groups] != [len(g["params"]) for g in stacked.param_groups]:
+        return "the optimizer groups parameters by their shape, which stacking changes"
+    try:
+        with torch.no_grad():
+            vmap(model)(batch[None])
+    except RuntimeError as error:
+        return "torch.func.vmap cannot run the network: " + str(error).strip().splitlines()[0]
     return None
 
 
@@ -292,7 +308,9 @@ def _fit_one_by_one(
 ) -> Fits:
     losses, logits = [], {step: [] for step in at}
     for index in trange(len(models), disable=not progress, unit="network"):
-        models[index].to(memory_format=torch.channels_last)  # a third faster for convolutions on CPU
+        for module in models[index].modules():
+            if isinstance(module, nn.Conv2d):
+                module.to(memory_format=torch.channels_last)  # a third faster on CPU
         rows = subsets[index].to(inputs.device)
         run = fit(
             models[index],
@@ -316,12 +334,9 @@ def _fit_one_by_one(
 def _fit_batched(
     models, inputs, targets, subsets, order_seeds, loss, optimizer, steps, batch_size, record, eval_inputs, at, progress
 ) -> Fits:
-    skeleton = copy.deepcopy(models[0]).to("meta")
+    skeleton = models[0]
     weights, _ = stack_module_state(models)
-    trainable = {name: parameter.requires_grad for name, parameter in models[0].named_parameters()}
-    for name, tensor in weights.items():
-        tensor.requires_grad_(trainable[name])
-    optimizer = optimizer([tensor for name, tensor in weights.items() if trainable[name]])
+    optimizer = optimizer([tensor for tensor in weights.values() if tensor.requires_grad])
 
     def one_loss(weights: dict[str, Tensor], batch_inputs: Tensor, batch_targets: Tensor) -> Tensor:
         return loss(functional_call(skeleton, weights, (batch_inputs,)), batch_targets)
@@ -333,7 +348,8 @@ def _fit_batched(
             skeleton.eval()
             with torch.no_grad():
                 each = [{name: tensor[i] for name, tensor in weights.items()} for i in range(len(models))]
-                logits = [functional_call(skeleton, one, (eval_inputs,)) for one in each]
+                parts = eval_inputs.split(2048)
+                logits = [torch.cat([functional_call(skeleton, one, (part,)) for part in parts]) for one in each]
             records[step] = record(step, torch.stack(logits))
             skeleton.train()
 
@@ -362,9 +378,11 @@ def _check_data(inputs: Tensor, targets: Tensor) -> None:
         raise ValueError(f"targets: got {len(targets)} rows for {len(inputs)} inputs; accepted: one per input")
     if not inputs.is_floating_point():
         raise TypeError(f"inputs: got {inputs.dtype}; accepted: a floating dtype")
-    if not bool(torch.isfinite(inputs).all()):
-        row = int((~torch.isfinite(inputs)).flatten(1).any(1).nonzero()[0]) if inputs.dim() > 1 else 0
-        raise ValueError(f"inputs: example {row} has a value that is NaN or infinite; accepted: finite values")
+    for argument, data in [("inputs", inputs), ("targets", targets)]:
+        # The sum is a cheap witness; it may itself overflow, so a bad one is only a reason to look closer.
+        if not math.isfinite(data.detach().sum()) and not data.isfinite().all():
+            row = int((~data.isfinite()).reshape(len(data), -1).any(1).nonzero()[0])
+            raise ValueError(f"{argument}: example {row} has a value that is NaN or infinite; accepted: finite values")
 
 
 def _check_numbers(n: int, steps: int, batch_size: int, **named_steps: Collection[int]) -> None:
