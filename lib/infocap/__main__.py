@@ -1,7 +1,13 @@
 """``python -m infocap``: the book's command line."""
 
-from infocap.experiments import catalogue
-from infocap.study.cli import main
+import sys
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["doctor"]:  # works also where the imports below do not
+        from infocap.study.doctor import main
+
+        sys.exit(main())
+    from infocap.experiments import catalogue
+    from infocap.study.cli import main
+
     main(catalogue)

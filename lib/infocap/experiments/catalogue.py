@@ -48,9 +48,6 @@ def table(name: str, profile: Profile, store: str | None = None) -> Table:
         SweepError: Some cells failed.
 
     Cost: ``quick``, all of part 1: minutes on two cores for the first call, then under a second.
-
-    Example:
-        >>> toys = table("noisy_labels/toys", load_profile("smoke"), store="/dev/null")  # doctest: +SKIP
     """
     place = Store(store)
     compute([name], profile, place)

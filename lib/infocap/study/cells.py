@@ -34,7 +34,10 @@ def key(cell: Any, data_checksum: str = "") -> str:
         data_checksum: Identifies the data that the cell reads.
 
     Returns:
-        A SHA-256 in hexadecimal. Equal for equal fields, code and data; independent of the Python version.
+        A SHA-256 in hexadecimal, equal for equal fields, code and data.
+
+    Raises:
+        ValueError: The cell's class has no source file, as in a notebook, so that its code cannot count.
 
     Cost: microseconds, once the module's code has been read.
     """
@@ -45,30 +48,39 @@ def key(cell: Any, data_checksum: str = "") -> str:
 
 @cache
 def code_fingerprint(module: str) -> str:
-    """SHA-256 over the syntax trees of a module and of all modules of its package that it imports, transitively."""
+    """SHA-256 over the syntax trees of a module and of all modules of its package that it imports, transitively.
+
+    Raises:
+        ValueError: The module has no source file, or one of them uses a relative import.
+    """
+    if _read(module) is None:
+        raise ValueError(f"module: got {module!r}, which has no source file; accepted: a module in a .py file")
     sources: dict[str, str] = {}
     pending = [module]
     while pending:
         name = pending.pop()
-        path = _source(name)
-        if path is None or name in sources:
-            continue
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        sources[name] = ast.unparse(_without_docstrings(tree))
-        pending += _imports(tree, package=module.split(".")[0])
+        found = _read(name)
+        if found is not None and name not in sources:
+            sources[name], imported = found
+            pending += [other for other in imported if other.split(".")[0] == module.split(".")[0]]
     joined = "\n".join(f"# {name}\n{sources[name]}" for name in sorted(sources))
     return hashlib.sha256(joined.encode()).hexdigest()
 
 
-def _source(module: str) -> Path | None:
+@cache
+def _read(module: str) -> tuple[str, list[str]] | None:
+    """A module's code without comments and docstrings, and the names that it imports; ``None`` if it is no file."""
     try:
         spec = importlib.util.find_spec(module)
-    except ModuleNotFoundError:  # ``from package.module import function`` also proposes package.module.function
+    except (ModuleNotFoundError, ValueError):  # ``from module import function`` also proposes module.function
         return None
-    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+    if spec is None or not (spec.origin or "").endswith(".py"):
+        return None
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    return ast.unparse(_without_docstrings(tree)), _imports(tree, module)
 
 
-def _imports(tree: ast.AST, package: str) -> list[str]:
+def _imports(tree: ast.AST, module: str) -> list[str]:
     names = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -76,10 +88,10 @@ def _imports(tree: ast.AST, package: str) -> list[str]:
         elif isinstance(node, ast.ImportFrom):
             if node.level:
                 raise ValueError(
-                    f"line {node.lineno}: a relative import; accepted: absolute imports, so that keys see it"
+                    f"{module}, line {node.lineno}: a relative import; accepted: absolute imports, so that keys see it"
                 )
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return [name for name in names if name.split(".")[0] == package]
+    return names
 
 
 def _without_docstrings(tree: ast.AST) -> ast.AST:

@@ -1,7 +1,7 @@
 """Did it reproduce?
 
-A claim is a sentence with a rule: a small Python function that reads one table and decides. Nothing is typed by hand and
-nothing is tuned until it passes.
+A claim is a sentence with a rule: a small Python function that reads one table and decides. Nothing is typed by
+hand and nothing is tuned until it passes.
 
 Conventions: the kinds are ``theorem`` (proved; checked exactly), ``paper`` (measured in the thesis or its papers) and
 ``book`` (a finding or a threshold of our own). A statistical rule asks for the 95 % interval of the mean over runs:
@@ -67,6 +67,8 @@ class Claim:
 
 def decide(claim: Claim, table: Table, profile: Any) -> Decision:
     """Applies the claim's rule; a table without the needed rows gives *not run in this profile*."""
+    if table.frame.empty:
+        return Decision(Verdict.NOT_RUN, f"no cell of {table.name} was run")
     try:
         return claim.rule(table, profile)
     except NotRun as error:
@@ -83,7 +85,10 @@ def exceeds(values: Sequence[float], threshold: float, what: str) -> Decision:
 
     Returns:
         *Reproduced* if the 95 % interval of the mean lies above the threshold, *partly* if only the mean does (or if
-        there is a single run), *not reproduced* otherwise.
+        there is a single run), *not reproduced* otherwise, also if a run gave NaN.
+
+    Raises:
+        NotRun: ``values`` is empty.
 
     Example:
         >>> exceeds([0.31, 0.30, 0.32], 0.2, "gain").verdict.value
@@ -91,6 +96,8 @@ def exceeds(values: Sequence[float], threshold: float, what: str) -> Decision:
         >>> exceeds([0.31], 0.2, "gain").evidence
         'gain: 0.310 (1 run, no interval); must exceed 0.2'
     """
+    if not len(values):
+        raise NotRun(f"{what}: no runs")
     mean = float(np.mean(values))
     low, high = interval(values)
     if not mean > threshold:

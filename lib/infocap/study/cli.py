@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -11,18 +10,18 @@ import typer
 
 from infocap.study import doctor as checks
 from infocap.study import runner
+from infocap.study.cells import fields
 from infocap.study.claims import scorecard
-from infocap.study.profiles import ProfileError, keys
 from infocap.study.store import Store
 from infocap.study.sweep import SweepError, collect
 from infocap.study.tables import write
 
-__all__ = ["make_app"]
+__all__ = ["main", "make_app"]
 
 ProfileName = Annotated[str, typer.Option(help="smoke, quick or full")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change one key; repeatable")]
 StorePath = Annotated[str | None, typer.Option(help="folder of the store; default: the user's cache")]
-Jobs = Annotated[int | None, typer.Option(min=1, help="worker processes; default: one per core")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="worker processes; default: one per physical core")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda; default: the profile's")]
 
 
@@ -39,8 +38,8 @@ def make_app(catalogue) -> typer.Typer:
             raise typer.BadParameter(f"only: no table {only}; accepted: {', '.join(catalogue.TABLES)}")
         return chosen
 
-    def profile_of(name: str, settings: list[str] | None, device: str | None = None):
-        return catalogue.load_profile(name, [*(settings or []), *([f"device={device}"] if device else [])])
+    def table_of(name: str, chosen, store: str | None):
+        return collect(name, chosen.name, catalogue.work(name, chosen), Store(store), chosen.device)
 
     @app.command()
     def run(
@@ -52,24 +51,19 @@ def make_app(catalogue) -> typer.Typer:
         book: Annotated[Path, typer.Option(help="folder of the book")] = Path("book"),
     ) -> None:
         """Computes what is missing, runs every chapter, renders the book and prints its path."""
-        known = set(keys(catalogue.load_profile(profile).model_dump()))
-        own = [setting for setting in settings or [] if setting.partition("=")[0] not in known]
-        chapters = list(only or runner.chapters(book))
-        for setting in own:  # not a profile key: a parameter of the chapters, or a mistake
-            for chapter in chapters:
-                if (book / f"{chapter}.ipynb").exists():
-                    runner.check_parameters(book / f"{chapter}.ipynb", _parameters([setting]))
-        changes = [setting for setting in settings or [] if setting not in own]
-        chosen = catalogue.load_profile(profile, changes)
+        chosen = catalogue.load_profile(profile, settings or [])
+        chapters = only or runner.chapters(book)
+        parameters = {"profile": profile, "settings": settings or [], "store": store and str(Path(store).resolve())}
+        runner.check(book, chapters, parameters)
         parts = {chapter.split("/")[0] for chapter in chapters}
-        tables = [n for n in catalogue.TABLES if n.split("/")[0] in parts or "scorecard" in parts]
-        progress = catalogue.compute(tables, chosen, Store(store), jobs=jobs)
-        print(f"cells: {progress}")
+        tables = [name for name in catalogue.TABLES if name.split("/")[0] in parts]
+        if not parts <= {name.split("/")[0] for name in tables}:  # a chapter across the parts, such as the scorecard
+            tables = list(catalogue.TABLES)
+        print(f"cells: {catalogue.compute(tables, chosen, Store(store), jobs=jobs)}")
         for name in tables:
-            table = collect(name, chosen.name, catalogue.work(name, chosen), Store(store), chosen.device)
-            write(table, book / "_build" / "tables" / chosen.name / f"{name}.json")
-        parameters = {"profile": profile, "settings": changes, "store": str(Path(store).resolve()) if store else None}
-        outcome = runner.stage(book, chapters, parameters | _parameters(own), chosen.model_dump_json(), jobs=jobs)
+            write(table_of(name, chosen, store), book / "_build" / "tables" / chosen.name / f"{name}.json")
+        keys = [task.key for name in catalogue.TABLES for task in catalogue.work(name, chosen)]
+        outcome = runner.stage(book, chapters, parameters, "\n".join([chosen.model_dump_json(), *keys]), jobs=jobs)
         for chapter, seconds in outcome.items():
             print(f"{chapter}: {seconds}")
         print(runner.render(book).resolve())
@@ -86,7 +80,8 @@ def make_app(catalogue) -> typer.Typer:
         device: Device = None,
     ) -> None:
         """Computes cells only, here or on a dask cluster; the store receives them as they arrive."""
-        chosen, names = profile_of(profile, settings, device), select(only)
+        names = select(only)
+        chosen = catalogue.load_profile(profile, [*(settings or []), *([f"device={device}"] if device else [])])
         with _backend(scheduler):
             jobs = -1 if scheduler else jobs
             print(catalogue.compute(names, chosen, Store(store), jobs=jobs, shard=_shard(shard)))
@@ -99,11 +94,8 @@ def make_app(catalogue) -> typer.Typer:
         as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     ) -> None:
         """Decides every claim from the cells that the store holds; computes nothing."""
-        chosen = profile_of(profile, settings)
-        tables = {
-            name: collect(name, chosen.name, catalogue.work(name, chosen), Store(store), chosen.device)
-            for name in catalogue.TABLES
-        }
+        chosen = catalogue.load_profile(profile, settings or [])
+        tables = {name: table_of(name, chosen, store) for name in catalogue.TABLES}
         rows = scorecard(catalogue.CLAIMS, tables, chosen)
         if as_json:
             print(json.dumps(rows.to_dict("records"), indent=1))
@@ -114,18 +106,13 @@ def make_app(catalogue) -> typer.Typer:
     @app.command()
     def doctor() -> None:
         """Says what is missing or mismatched in this environment, and the fix."""
-        faults = checks.faults()
-        for fault in faults:
-            print(fault)
-        if faults:
-            raise typer.Exit(1)
-        print(f"infocap {version('infocap')}: all checks passed")
+        raise typer.Exit(checks.main())
 
     @store_app.command("list")
     def list_(store: StorePath = None) -> None:
         """One line per record: key, table, seconds, fields."""
         place = Store(store)
-        for key in place.keys():
+        for key in place:
             record = place.get(key)
             if record is not None:
                 print(key[:12], record.table, f"{record.provenance['seconds']} s", json.dumps(record.fields))
@@ -137,7 +124,7 @@ def make_app(catalogue) -> typer.Typer:
         damaged = place.verify()
         for key in damaged:
             print(f"damaged: {place.path(key)}; it will be computed again")
-        print(f"{sum(1 for _ in place.keys())} records, {len(damaged)} damaged, in {place.root}")
+        print(f"{sum(1 for _ in place)} records, {len(damaged)} damaged, in {place.root}")
         if damaged:
             raise typer.Exit(1)
 
@@ -148,37 +135,27 @@ def make_app(catalogue) -> typer.Typer:
     ) -> None:
         """Removes the records that no table of the kept profiles uses any more."""
         kept = [catalogue.load_profile(name) for name in profile or ("smoke", "quick", "full")]
-        keep = {task.key for chosen in kept for name in catalogue.TABLES for task in catalogue.work(name, chosen)}
-        print(f"freed {Store(store).prune(keep) / 1e6:.1f} MB")
+        place = Store(store)
+        work = [task for chosen in kept for name in catalogue.TABLES for task in catalogue.work(name, chosen)]
+        keep = {task.key for task in work}
+        unknown = [fields(task.cell) for task in work if task.fault]  # their data is not at hand, their keys neither
+        if unknown:
+            keep |= {key for key in place if (record := place.get(key)) and record.fields in unknown}
+        print(f"freed {place.prune(keep) / 1e6:.1f} MB")
 
     return app
 
 
 def main(catalogue) -> None:
-    """Runs the command line; a fault that a person can mend is one line, not a traceback."""
+    """Runs the command line; a fault that a person can mend is a message, not a traceback."""
     try:
         make_app(catalogue)()
-    except (ProfileError, runner.ChapterError, SweepError, ValueError) as error:
+    except (runner.ChapterError, SweepError, ValueError, OSError) as error:
         raise SystemExit(f"error: {error}") from None
 
 
 def _covers(word: str, name: str) -> bool:
     return word == name or name.startswith(f"{word}/")
-
-
-def _parameters(settings: list[str]) -> dict:
-    pairs = [setting.partition("=") for setting in settings]
-    for name, equals, _ in pairs:
-        if not equals:
-            raise ProfileError(f"set: got {name!r}; accepted: key=value")
-    return {name: _literal(value) for name, _, value in pairs}
-
-
-def _literal(text: str):
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -1,4 +1,7 @@
-"""What is missing or mismatched in this environment?"""
+"""What is missing or mismatched in this environment?
+
+Only the standard library is imported here, since anything else may be what is broken.
+"""
 
 import importlib
 import importlib.metadata
@@ -8,12 +11,17 @@ import shutil
 import sys
 from pathlib import Path
 
-import platformdirs
-
-__all__ = ["faults"]
+__all__ = ["faults", "main"]
 
 _NEEDED = ("torch", "torchvision", "papermill", "jupyter_book", "matplotlib", "seaborn", "safetensors", "cleanlab")
 _FIX = "fix: make clean setup"
+
+
+def main() -> int:
+    """Prints the faults, or that there are none; returns the exit code."""
+    found = faults()
+    print("\n".join(found) or f"infocap {importlib.metadata.version('infocap')}: all checks passed")
+    return int(bool(found))
 
 
 def faults() -> list[str]:
@@ -26,16 +34,24 @@ def faults() -> list[str]:
     for name in _NEEDED:
         try:
             importlib.import_module(name)
-        except (ImportError, RuntimeError) as error:
+        except Exception as error:  # a broken package may raise anything
             found.append(_explain(name, error))
     found += _off_the_lock()
-    cache = Path(platformdirs.user_cache_dir("infocap"))
+    return found + _cache_faults()
+
+
+def _cache_faults() -> list[str]:
+    try:
+        from platformdirs import user_cache_dir
+    except ImportError as error:
+        return [_explain("platformdirs", error)]
+    cache = Path(user_cache_dir("infocap"))
     parent = next(path for path in [cache, *cache.parents] if path.exists())
     if not os.access(parent, os.W_OK):
-        found.append(f"{cache}: not writable; fix: make it writable, or pass --store and set INFOCAP_DATA")
-    elif shutil.disk_usage(parent).free < 2e9:
-        found.append(f"{cache}: less than 2 GB free; fix: free some, or pass --store and set INFOCAP_DATA")
-    return found
+        return [f"{cache}: not writable; fix: make it writable, or pass --store and set INFOCAP_DATA"]
+    if shutil.disk_usage(parent).free < 2e9:
+        return [f"{cache}: less than 2 GB free; fix: free some, or pass --store and set INFOCAP_DATA"]
+    return []
 
 
 def _explain(name: str, error: Exception) -> str:

@@ -1,7 +1,7 @@
 """How large is a run, and who may change what?
 
-A profile is a TOML file checked by a pydantic model: ``smoke`` for tests, ``quick`` for the book in minutes, ``full`` for
-the thesis' own scale. ``--set key=value`` changes one key; an unknown key is refused with the nearest valid one.
+A profile is a TOML file checked by a pydantic model: ``smoke`` for tests, ``quick`` for the book in minutes, ``full``
+for the thesis' own scale. ``--set key=value`` changes one key; an unknown key is refused with the nearest valid one.
 """
 
 import tomllib
@@ -43,14 +43,13 @@ def load(model: type[Model], path: Path, settings: Sequence[str] = ()) -> Model:
     profile = _check(model, content)
     if not settings:
         return profile
-    known = list(keys(profile.model_dump()))
+    known = [key for key in keys(profile.model_dump()) if key != "name"]
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
             raise ProfileError(f"set: got {setting!r}; accepted: key=value")
-        if key not in known or key == "name":
-            near = get_close_matches(key, known, n=1, cutoff=0.3)
-            raise ProfileError(f"set: no key {key!r}" + (f"; the nearest is {near[0]!r}" if near else ""))
+        if key not in known:
+            raise ProfileError(f"set: no key {key!r}; the nearest is {get_close_matches(key, known, 1, 0)[0]!r}")
         *parents, last = key.split(".")
         target = content
         for parent in parents:
@@ -82,5 +81,17 @@ def _check(model: type[Model], content: dict[str, Any]) -> Model:
         for fault in error.errors():
             place = ".".join(str(part) for part in fault["loc"])
             came = "" if fault["type"] == "missing" else f": got {fault['input']!r}"
-            faults.append(f"{place}{came}; {fault['msg'][0].lower()}{fault['msg'][1:]}")
+            wanted = f"{fault['msg'][0].lower()}{fault['msg'][1:]}"
+            if fault["type"] == "extra_forbidden":
+                wanted = f"no such key; accepted: {', '.join(_accepted(model, fault['loc'][:-1]))}"
+            faults.append(f"{place}{came}; {wanted}")
         raise ProfileError("\n".join(faults)) from None
+
+
+def _accepted(model: type[Model], place: Sequence[str | int]) -> list[str]:
+    """The keys of the table at a place of the profile."""
+    schema = node = model.model_json_schema()
+    for part in place:
+        node = node["items"] if isinstance(part, int) else node["properties"][part]
+        node = schema["$defs"][node["$ref"].split("/")[-1]] if "$ref" in node else node
+    return list(node["properties"])

@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
-__all__ = ["PACKAGES", "stamp"]
+from infocap.study.tables import Table
+
+__all__ = ["PACKAGES", "describe", "stamp"]
 
 PACKAGES = ("infocap", "torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "cleanlab")
 
@@ -23,26 +25,58 @@ def stamp(device: str = "cpu") -> dict[str, Any]:
 
     Returns:
         A JSON-able dictionary. ``commit`` ends in ``+changes`` if files under git were changed, and is ``unknown``
-        outside a git checkout; ``lock`` is the first 12 digits of the lock file's SHA-256.
+        outside the project's checkout; ``lock`` is the first 12 digits of the lock file's SHA-256.
 
     Example:
         >>> stamp()["device"]
         'cpu'
     """
-    root = Path(__file__).resolve().parents[3]
-    lock = root / "lib" / "requirements.lock"
-    return {
-        "commit": _commit(root),
-        "lock": hashlib.sha256(lock.read_bytes()).hexdigest()[:12] if lock.exists() else "none",
+    return _environment() | {
         "device": torch.cuda.get_device_name() if device == "cuda" and torch.cuda.is_available() else device,
         "threads": torch.get_num_threads(),
+    }
+
+
+def describe(*tables: Table) -> str:
+    """The last lines of a chapter: with what its tables were computed.
+
+    Args:
+        tables: The tables that the chapter read, all of one profile.
+
+    Returns:
+        One line per field: versions, commit, profile, device and threads, and for each table its cells, the seconds
+        that computing them took, whenever that was, and the commits that did.
+
+    Example:
+        >>> describe().startswith("commit: ")
+        True
+    """
+    content = stamp() | {"threads": "1 per cell"}
+    if tables:
+        content |= {"profile": tables[0].profile, "device": tables[0].provenance["device"]}
+    content["packages"] = ", ".join(f"{name} {version}" for name, version in content["packages"].items())
+    for table in tables:
+        facts = table.provenance
+        commits = [facts["commit"]] if isinstance(facts["commit"], str) else facts["commit"]
+        cells = f"{facts['finished']} of {facts['cells']} cells"
+        content[table.name] = f"{cells}, {facts['seconds']:g} s of computation at {', '.join(commits)}"
+    return "\n".join(f"{name}: {value}" for name, value in content.items())
+
+
+@cache
+def _environment() -> dict[str, Any]:
+    root = Path(__file__).resolve().parents[3]
+    lock = root / "lib" / "requirements.lock"
+    checkout = lock.exists()  # an installed package may lie inside somebody else's git repository
+    return {
+        "commit": _commit(root) if checkout else "unknown",
+        "lock": hashlib.sha256(lock.read_bytes()).hexdigest()[:12] if checkout else "none",
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
 
 
-@cache
 def _commit(root: Path) -> str:
     def git(*words: str) -> str:
         command = ["git", "-C", str(root), *words]

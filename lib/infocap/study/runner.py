@@ -9,6 +9,7 @@ and the executed notebook is kept.
 import ast
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -26,7 +27,7 @@ import yaml
 
 from infocap.study.cells import code_fingerprint
 
-__all__ = ["ChapterError", "chapters", "check_parameters", "execute", "render", "stage"]
+__all__ = ["ChapterError", "chapters", "check", "check_parameters", "execute", "render", "stage"]
 
 
 class ChapterError(RuntimeError):
@@ -35,6 +36,8 @@ class ChapterError(RuntimeError):
 
 def chapters(book: Path) -> list[str]:
     """The notebooks of the table of contents, such as ``noisy_labels/limit``, in order."""
+    if not (book / "_toc.yml").exists():
+        raise ChapterError(f"book: got {book}, which has no _toc.yml; accepted: the folder of the book")
     return [name for name in _pages(book) if (book / f"{name}.ipynb").exists()]
 
 
@@ -50,8 +53,7 @@ def stage(
 
     Args:
         book: The folder of ``_toc.yml``.
-        only: Chapters to execute; the others are staged as they were last executed, or left out of the stage's table
-            of contents.
+        only: Chapters to execute; the others are staged as they were last executed.
         parameters: Passed to every chapter.
         fingerprint: Identifies profile and data; with the library and the notebook it decides about reuse.
         jobs: Chapters executed at the same time; ``None`` means one per core.
@@ -60,28 +62,41 @@ def stage(
         For each chapter in ``only``: ``reused`` or the seconds that it took.
 
     Raises:
-        ChapterError: Unknown chapter or parameter, or a cell that raised.
+        ChapterError: As ``check``, or a cell raised; names the notebook, the cell and the line.
+    """
+    check(book, only, parameters)
+    target = book / "_build" / "stage"
+    fingerprint = _digest(fingerprint, json.dumps(parameters, sort_keys=True), _library(), *_results(book))
+    fresh = {name: _digest(fingerprint, (book / f"{name}.ipynb").read_text(encoding="utf-8")) for name in only}
+    stale = [name for name in only if _staged_fingerprint(target / f"{name}.ipynb") != fresh[name]]
+    work = (joblib.delayed(execute)(book, name, parameters, fresh[name]) for name in stale)
+    outcomes = joblib.Parallel(n_jobs=jobs or min(len(stale), joblib.cpu_count()))(work) if stale else []
+    failures = [outcome for outcome in outcomes if isinstance(outcome, str)]
+    if failures:
+        raise ChapterError("\n".join(failures))
+    _copy_prose(book, target)
+    seconds = dict(zip(stale, (f"{outcome:.1f} s" for outcome in outcomes), strict=True))
+    return {name: seconds.get(name, "reused") for name in only}
+
+
+def check(book: Path, only: Sequence[str], parameters: dict[str, Any]) -> None:
+    """Refuses what could not be staged, before anything is computed.
+
+    Raises:
+        ChapterError: An unknown chapter, a parameter that a chapter lacks, or a chapter outside ``only`` that was never
+            executed, so that the book would have a gap.
     """
     known = chapters(book)
     for name in only:
         if name not in known:
-            near = get_close_matches(name, known, n=1, cutoff=0.3)
+            near = get_close_matches(name, known, 1, 0)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ChapterError(f"only: no chapter {name!r}; accepted: {', '.join(known)}{hint}")
-    build = book / "_build"
-    target = build / "stage"
-    fresh = {name: _fingerprint(book / f"{name}.ipynb", parameters, fingerprint) for name in only}
-    stale = [name for name in only if _staged_fingerprint(target / f"{name}.ipynb") != fresh[name]]
-    for name in stale:
         check_parameters(book / f"{name}.ipynb", parameters)
-    work = (joblib.delayed(execute)(book, name, parameters, fresh[name]) for name in stale)
-    outcomes = joblib.Parallel(n_jobs=jobs or min(len(stale), joblib.cpu_count()) or 1)(work) if stale else []
-    failures = [outcome for outcome in outcomes if isinstance(outcome, str)]
-    if failures:
-        raise ChapterError("\n".join(failures))
-    _copy_prose(book, target, known)
-    seconds = dict(zip(stale, (f"{outcome:.1f} s" for outcome in outcomes), strict=True))
-    return {name: seconds.get(name, "reused") for name in only}
+    staged = book / "_build" / "stage"
+    missing = [name for name in known if name not in only and not (staged / f"{name}.ipynb").exists()]
+    if missing:
+        raise ChapterError(f"never executed: {', '.join(missing)}; run all chapters once before a part of them")
 
 
 def execute(book: Path, name: str, parameters: dict[str, Any], fingerprint: str) -> float | str:
@@ -93,7 +108,9 @@ def execute(book: Path, name: str, parameters: dict[str, Any], fingerprint: str)
     try:
         papermill.execute_notebook(source, kept, parameters, cwd=source.parent, progress_bar=False, log_output=False)
     except papermill.PapermillExecutionError as error:
-        return f"{source}, {_where(error)}: {error.ename}: {error.evalue}\nthe executed notebook is {kept}"
+        return f"{source}, {_where(error, kept)}: {error.ename}: {error.evalue}\nthe executed notebook is {kept}"
+    except Exception as error:  # such as a kernel that died
+        return f"{source}: {type(error).__name__}: {error}"
     notebook = nbformat.read(kept, as_version=4)
     _show_parameters(notebook, parameters)
     notebook.metadata.pop("papermill", None)
@@ -103,8 +120,8 @@ def execute(book: Path, name: str, parameters: dict[str, Any], fingerprint: str)
     seconds = time.perf_counter() - start
     notebook.metadata["infocap"] = {"fingerprint": fingerprint, "seconds": round(seconds, 1)}
     target.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(notebook, target)
-    kept.unlink()
+    nbformat.write(notebook, kept)
+    os.replace(kept, target)  # whole or absent, as everything that a later run trusts
     return seconds
 
 
@@ -121,7 +138,8 @@ def check_parameters(notebook: Path, parameters: dict[str, Any]) -> None:
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ChapterError(f"{notebook}: no parameter {name!r}; accepted: {', '.join(declared)}{hint}")
         default = _literal(declared[name]["default"])
-        if default is not None and type(default) is not type(value):
+        accepted = (int, float) if type(default) is float else (type(default),)
+        if default is not None and type(value) not in accepted:
             raise ChapterError(
                 f"{notebook}: {name}: got {value!r}; accepted: a {type(default).__name__}, such as {default!r}"
             )
@@ -152,14 +170,21 @@ def _pages(book: Path) -> list[str]:
     return walk(yaml.safe_load((book / "_toc.yml").read_text(encoding="utf-8")))
 
 
-def _fingerprint(notebook: Path, parameters: dict[str, Any], fingerprint: str) -> str:
+def _library() -> str:
+    """Identifies the code of the library, as cells do, and the versions of the packages that it uses."""
     package = Path(__file__).resolve().parents[1]
     modules = sorted(path.relative_to(package.parent).with_suffix("") for path in package.rglob("*.py"))
     names = [".".join(part for part in module.parts if part != "__init__") for module in modules]
-    parts = [code_fingerprint(name) for name in names]
     lock = package.parent / "requirements.lock"
-    parts += [lock.read_text(encoding="utf-8") if lock.exists() else "", notebook.read_text(encoding="utf-8")]
-    parts += [json.dumps(parameters, sort_keys=True), fingerprint]
+    return _digest(*map(code_fingerprint, names), lock.read_text(encoding="utf-8") if lock.exists() else "")
+
+
+def _results(book: Path) -> list[str]:
+    """The stored tables that chapters show beside their own."""
+    return [path.read_text(encoding="utf-8") for path in sorted((book / "results").rglob("*.json"))]
+
+
+def _digest(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -176,12 +201,11 @@ def _show_parameters(notebook: nbformat.NotebookNode, parameters: dict[str, Any]
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", []):
             for name, value in parameters.items():
-                cell.source = re.sub(
-                    rf"(?m)^{name} = [^#\n]*?(?=\s*(#|$))", lambda _: f"{name} = {value!r}", cell.source
-                )
+                used = f"{name} = {value!r}".replace("\\", r"\\")  # a backslash is special in a replacement
+                cell.source = re.sub(rf"(?m)^{name} = [^#\n]*?(?=\s*(#|$))", used, cell.source)
 
 
-def _copy_prose(book: Path, target: Path, notebooks: Sequence[str]) -> None:
+def _copy_prose(book: Path, target: Path) -> None:
     """Copies everything but notebooks; unchanged files keep their dates, so that only changed pages are rendered."""
     for path in sorted(book.rglob("*")):
         relative = path.relative_to(book)
@@ -191,14 +215,22 @@ def _copy_prose(book: Path, target: Path, notebooks: Sequence[str]) -> None:
         if not copy.exists() or copy.read_bytes() != path.read_bytes():
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
-    missing = [name for name in notebooks if not (target / f"{name}.ipynb").exists()]
-    if missing:
-        raise ChapterError(f"never executed: {', '.join(missing)}; run all chapters once before a part of them")
+    for copy in target.rglob("*"):
+        if copy.is_file() and not (book / copy.relative_to(target)).exists():
+            copy.unlink()
 
 
-def _where(error: papermill.PapermillExecutionError) -> str:
-    lines = re.findall(r"(?:line |-->\s*|----> )(\d+)", re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback)))
-    return f"cell {error.cell_index}" + (f", line {lines[0]}" if lines else "")
+def _where(error: papermill.PapermillExecutionError, executed: Path) -> str:
+    """The cell as counted in the source, from 1; papermill has added cells of its own to the executed notebook."""
+    added = {"injected-parameters", "papermill-error-cell-tag"}
+    cells = nbformat.read(executed, as_version=4).cells
+    counts = [cell.get("execution_count") for cell in cells if not added & set(cell.metadata.get("tags", []))]
+    place = f"cell {counts.index(error.exec_count) + 1} of {len(counts)}"
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback))
+    lines = re.findall(rf"Cell In\s*\[{error.exec_count}\], line (\d+)", plain)
+    if not lines:
+        return place
+    return f"{place}, line {lines[-1]}, `{error.source.splitlines()[int(lines[-1]) - 1].strip()}`"
 
 
 def _literal(text: str) -> Any:

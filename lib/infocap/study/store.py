@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ import platformdirs
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-__all__ = ["DamagedRecordWarning", "Record", "Store"]
+__all__ = ["DamagedRecordWarning", "Record", "Store", "replace"]
 
 
 class DamagedRecordWarning(UserWarning):
@@ -72,9 +73,10 @@ class Store:
     def __contains__(self, key: str) -> bool:
         return self.path(key).exists()
 
-    def keys(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[str]:
         """All keys in the store, sorted."""
-        yield from sorted(path.stem for path in self.root.glob("??/*.safetensors"))
+        names = sorted(path.stem for path in self.root.glob("??/*.safetensors"))
+        yield from (name for name in names if self.path(name).exists())  # a file in another's folder is not a record
 
     def get(self, key: str) -> Record | None:
         """The record of a key; ``None`` if it is absent or damaged (with a ``DamagedRecordWarning``)."""
@@ -87,39 +89,41 @@ class Store:
             return None
 
     def put(self, key: str, record: Record) -> None:
-        """Writes a record; afterwards it is whole on disk, whatever happens to this process."""
-        arrays = {name: np.ascontiguousarray(array) for name, array in record.arrays.items()}
-        text = json.dumps([record.table, record.fields, record.result, record.provenance], sort_keys=True)
-        content = save(arrays, metadata={"record": text, "sha256": _checksum(text, arrays)})
-        path = self.path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        """Writes a record; afterwards it is whole on disk, whatever happens to this process.
+
+        Raises:
+            TypeError: A result is neither JSON-able nor an array of numbers.
+        """
+        arrays = {
+            name: np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
+            for name, array in record.arrays.items()
+        }
+        text = json.dumps([record.table, record.fields, record.result, record.provenance])
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+            content = save(arrays, metadata={"record": text, "sha256": _checksum(key, text, arrays)})
+        except SafetensorError as error:
+            raise TypeError(f"arrays: {error}") from error
+        replace(self.path(key), content)
 
     def verify(self) -> list[str]:
         """Reads every record; returns the keys of the damaged ones."""
         damaged = []
-        for key in self.keys():
+        for key in self:
             try:
                 self._read(key)
+            except FileNotFoundError:
+                continue  # pruned by another process since it was listed
             except ValueError:
                 damaged.append(key)
         return damaged
 
     def prune(self, keep: set[str]) -> int:
         """Removes all records but those in ``keep``, and what killed writers left; returns the bytes freed."""
-        stale = [self.path(key) for key in self.keys() if key not in keep]
-        freed = 0
-        for path in [*stale, *self.root.glob("??/*.tmp")]:
-            freed += path.stat().st_size
+        stale = [self.path(key) for key in self if key not in keep]
+        hour_ago = time.time() - 3600  # a younger temporary file may belong to a writer that is alive
+        stale += [path for path in self.root.glob("??/*.tmp") if path.stat().st_mtime < hour_ago]
+        freed = sum(path.stat().st_size for path in stale)
+        for path in stale:
             path.unlink(missing_ok=True)
         return freed
 
@@ -131,17 +135,32 @@ class Store:
             with safe_open(path, framework="np") as file:
                 metadata = file.metadata() or {}
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is not a dict
-        except SafetensorError as error:
+            text = metadata.get("record", "")
+            if metadata.get("sha256") != _checksum(key, text, arrays):
+                raise ValueError("the checksum does not match")
+            return Record(*json.loads(text), arrays=arrays)
+        except (SafetensorError, TypeError) as error:
             raise ValueError(f"not a whole record ({error})") from error
-        text = metadata.get("record", "")
-        if metadata.get("sha256") != _checksum(text, arrays):
-            raise ValueError("the checksum does not match")
-        return Record(*json.loads(text), arrays=arrays)
 
 
-def _checksum(text: str, arrays: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256(text.encode())
+def replace(path: Path, content: bytes) -> None:
+    """Writes a file that other processes, and the next run, see whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _checksum(key: str, text: str, arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(f"{key} {text}".encode())  # the key, so that a renamed record is not another cell's result
     for name in sorted(arrays):
         digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
-        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+        digest.update(arrays[name].tobytes())
     return digest.hexdigest()

@@ -25,7 +25,6 @@ _RC = {
     "savefig.facecolor": "white",
     "figure.constrained_layout.use": True,
     "legend.frameon": False,
-    "svg.hashsalt": "infocap",  # equal figures give equal files
 }
 
 
@@ -48,10 +47,11 @@ def note(figure: plt.Figure, text: str) -> None:
 
 
 def vector_figures() -> None:
-    """Makes notebooks show figures as SVG, sharp at every zoom."""
+    """Makes notebooks show figures as SVG, sharp at every zoom; equal figures give equal files."""
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-    set_matplotlib_formats("svg")
+    plt.rcParams["svg.hashsalt"] = "infocap"
+    set_matplotlib_formats("svg", metadata={"Date": None})
 
 
 def show(frame: pd.DataFrame, digits: int = 3) -> Styler:

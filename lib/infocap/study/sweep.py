@@ -6,6 +6,7 @@ parent process writes each result as it arrives, so that workers need no shared 
 cells in flight.
 """
 
+import json
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -33,22 +34,25 @@ class SweepError(RuntimeError):
 
 @dataclass(frozen=True)
 class Task:
-    """One cell of one table with its key."""
+    """One cell of one table with its key; if its data is not at hand the key is empty and ``fault`` says why."""
 
     table: str
     cell: Any
     key: str
+    fault: str = ""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How many cells were found in the store and how many were computed."""
+    """How many cells were found in the store, how many were computed, and why others could not be."""
 
     reused: int
     computed: int
+    skipped: Sequence[str] = ()
 
     def __str__(self) -> str:
-        return f"reused {self.reused}, computed {self.computed}"
+        faults = [f", skipped {self.skipped.count(fault)} ({fault})" for fault in dict.fromkeys(self.skipped)]
+        return f"reused {self.reused}, computed {self.computed}{''.join(faults)}"
 
 
 def tasks(
@@ -60,10 +64,18 @@ def tasks(
         name: Name of the table.
         module: Has ``cells(profile)``, a list of frozen dataclasses.
         profile: The profile.
-        data_checksum: Identifies the data that a cell names in its field ``data``.
+        data_checksum: Identifies the data that a cell names in its field ``data``; a ``ValueError`` says that it is
+            not at hand.
     """
-    cells = dict.fromkeys(module.cells(profile))
-    return [Task(name, cell, key(cell, data_checksum(cell.data) if hasattr(cell, "data") else "")) for cell in cells]
+    work = []
+    for cell in dict.fromkeys(module.cells(profile)):
+        try:
+            checksum = data_checksum(cell.data) if hasattr(cell, "data") else ""
+        except ValueError as error:
+            work.append(Task(name, cell, "", str(error)))
+        else:
+            work.append(Task(name, cell, key(cell, checksum)))
+    return work
 
 
 def sweep(
@@ -78,13 +90,14 @@ def sweep(
     """Computes what the store lacks.
 
     Args:
-        work: The cells.
+        work: The cells. Those without data are skipped.
         measures: ``measure(cell) -> dict`` by name of the table. Arrays and tensors in the dictionary are stored as
             arrays, the rest as JSON.
         store: Receives each result as it arrives.
         jobs: Worker processes; ``None`` means one per physical core. Inside ``joblib.parallel_config`` the backend
             that is configured there decides.
-        shard: ``(i, n)``: only every n-th cell, from the i-th on. The shards of one sweep fill one store.
+        shard: ``(i, n)``: only every n-th cell, from the i-th on. The shards of a sweep may fill one store, or several
+            that are copied into one.
         progress: Show a progress bar with the remaining time.
 
     Returns:
@@ -97,47 +110,72 @@ def sweep(
     if not 0 <= index < count:
         raise ValueError(f"shard: got {index}/{count}; accepted: i/n with 0 <= i < n")
     work = list(work)[index::count]
-    missing = [task for task in work if store.get(task.key) is None]
-    if missing and jobs is None:
+    skipped = [task.fault for task in work if task.fault]
+    missing = [task for task in work if not task.fault and store.get(task.key) is None]
+    outcome = Progress(len(work) - len(skipped) - len(missing), len(missing), skipped)
+    if not missing:
+        return outcome
+    if jobs is None:
         jobs = min(len(missing), joblib.cpu_count(only_physical_cores=True))
     failures = []
-    with joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="2*n_jobs") as parallel:
-        calls = (joblib.delayed(_measure)(measures[task.table], task) for task in missing)
-        done = parallel(calls) if missing else ()
-        for task, outcome in tqdm(done, total=len(missing), disable=not progress or not missing, unit="cell"):
-            if isinstance(outcome, str):
-                failures.append(f"{task.table} {fields(task.cell)}\n{outcome}")
-            else:
-                store.put(task.key, outcome)
+    with joblib.Parallel(n_jobs=jobs, return_as="generator_unordered") as parallel:
+        done = parallel(joblib.delayed(_measure)(measures[task.table], task) for task in missing)
+        for task, result in tqdm(done, total=len(missing), disable=not progress, unit="cell"):
+            try:
+                if isinstance(result, Record):
+                    store.put(task.key, result)
+                    continue
+            except TypeError as error:  # no store can hold it
+                result = error
+            failures.append(f"{task.table} {fields(task.cell)}\n{result}")
     if failures:
         raise SweepError(f"{len(failures)} of {len(work)} cells failed; the others are stored\n" + "\n".join(failures))
-    return Progress(reused=len(work) - len(missing), computed=len(missing))
+    return outcome
 
 
 def collect(name: str, profile: str, work: Sequence[Task], store: Store, device: str = "cpu") -> Table:
-    """The table of those cells that the store holds, in the order of ``work``."""
-    records = [store.get(task.key) for task in work]
+    """The table of those cells that the store holds, in the order of ``work``.
+
+    Its provenance is that of its cells: a list where they differ, and the seconds of all of them.
+    """
+    records = [store.get(task.key) for task in work if task.key]
     found = [record for record in records if record is not None]
     frame = pd.DataFrame([record.fields | record.result for record in found])
+    stamp = _merged([record.provenance for record in found] or [provenance.stamp(device)])
     seconds = sum(record.provenance["seconds"] for record in found)
-    stamp = provenance.stamp(device) | {"cells": len(work), "finished": len(found), "seconds": round(seconds, 1)}
+    stamp |= {"cells": len(work), "finished": len(found), "seconds": round(seconds, 1)}
     return Table(name, profile, frame, stamp, [record.arrays for record in found])
+
+
+def _merged(stamps: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What the stamps share; a list where they differ."""
+    merged = {}
+    for name in stamps[0]:
+        distinct = list({json.dumps(stamp.get(name)): stamp.get(name) for stamp in stamps}.values())
+        merged[name] = distinct[0] if len(distinct) == 1 else distinct
+    return merged
 
 
 def _measure(measure: Callable[[Any], dict], task: Task) -> tuple[Task, Record | str]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # results do not depend on the machine's core count, and workers do not fight
-    start = time.perf_counter()
     try:
-        result = measure(task.cell)
+        return task, _record(task, measure)
     except Exception:
         return task, traceback.format_exc(limit=-3)
     finally:
         torch.set_num_threads(threads)
-    arrays = {name: np.asarray(value) for name, value in result.items() if isinstance(value, np.ndarray | torch.Tensor)}
-    scalars = {name: value for name, value in result.items() if name not in arrays}
-    stamp = provenance.stamp(getattr(task.cell, "device", "cpu")) | {
-        "threads": 1,
-        "seconds": round(time.perf_counter() - start, 3),
+
+
+def _record(task: Task, measure: Callable[[Any], dict]) -> Record:
+    start = time.perf_counter()
+    result = measure(task.cell)
+    seconds = round(time.perf_counter() - start, 3)
+    arrays = {
+        name: value.numpy(force=True) if isinstance(value, torch.Tensor) else value
+        for name, value in result.items()
+        if isinstance(value, np.ndarray | torch.Tensor)
     }
-    return task, Record(task.table, fields(task.cell), scalars, stamp, arrays)
+    scalars = {name: value for name, value in result.items() if name not in arrays}
+    stamp = provenance.stamp(getattr(task.cell, "device", "cpu")) | {"seconds": seconds}
+    return Record(task.table, fields(task.cell), scalars, stamp, arrays)

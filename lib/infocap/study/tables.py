@@ -7,7 +7,7 @@ Conventions: intervals are 95 % Student t intervals of the mean over runs; with 
 """
 
 import json
-import os
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy import stats
+
+from infocap.study.store import replace
 
 __all__ = ["Table", "interval", "read", "summarize", "write"]
 
@@ -40,20 +42,27 @@ class Table:
 
 
 def write(table: Table, path: str | Path) -> None:
-    """Writes a table as JSON: ``name``, ``profile``, ``rows`` and ``provenance``. Arrays are left out."""
-    rows = json.loads(table.frame.to_json(orient="records", double_precision=15))
+    """Writes a table as JSON: ``name``, ``profile``, ``rows`` and ``provenance``.
+
+    Numbers are written to the last digit; NaN and infinities, which JSON lacks, become ``null``; arrays are left out.
+    """
+    rows = _without_nan(table.frame.to_dict("records"))
     content = {"name": table.name, "profile": table.profile, "rows": rows, "provenance": table.provenance}
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    replace(Path(path), (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
 
 def read(path: str | Path) -> Table:
     """Reads a table that ``write`` wrote."""
     content = json.loads(Path(path).read_text(encoding="utf-8"))
     return Table(content["name"], content["profile"], pd.DataFrame(content["rows"]), content["provenance"])
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
@@ -88,18 +97,19 @@ def summarize(frame: pd.DataFrame, by: Sequence[str], values: Sequence[str]) -> 
 
     Returns:
         One row per group, in order of first appearance: ``by``, ``runs``, and for each value ``<value>``,
-        ``<value>_low`` and ``<value>_high``.
+        ``<value>_low`` and ``<value>_high``. A NaN in one run makes the mean NaN: no run is left out silently.
 
     Example:
         >>> frame = pd.DataFrame({"method": ["a", "a", "b"], "accuracy": [0.5, 0.7, 0.9]})
         >>> summarize(frame, ["method"], ["accuracy"])[["method", "runs", "accuracy"]].values.tolist()
         [['a', 2, 0.6], ['b', 1, 0.9]]
     """
+    columns = [*by, "runs", *(value + end for value in values for end in ("", "_low", "_high"))]
     rows = []
     for group, part in frame.groupby(list(by), sort=False, dropna=False):
-        row = dict(zip(by, group, strict=True)) | {"runs": len(part)}
+        row = [*group, len(part)]
         for value in values:
-            low, high = interval(part[value].astype(float))
-            row |= {value: float(part[value].mean()), f"{value}_low": low, f"{value}_high": high}
+            numbers = part[value].to_numpy(dtype=float)
+            row += [float(numbers.mean()), *interval(numbers)]
         rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=columns)

@@ -15,7 +15,7 @@ __all__ = ["Method", "NoisyLabels", "Panel", "Profile", "load_profile"]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Method(_Strict):
@@ -41,7 +41,7 @@ class Panel(_Strict):
 
     data: Annotated[str, Field(pattern=r"^(mnist|fashion-mnist|cifar10|cifar100|folder:.+)$")]
     network: Literal["mlp", "cnn", "resnet18", "resnet34", "resnet50"]
-    widths: tuple[int, ...] = ()
+    widths: Annotated[tuple[int, ...], Field(strict=False)] = ()  # TOML has lists only
     sizes: list[Annotated[int, Field(ge=8)]]
     noise: Literal["uniform", "pair"]
     rates: list[Annotated[float, Field(ge=0, le=1)]]
