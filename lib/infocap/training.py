@@ -362,7 +362,8 @@ def _fit_batched(
     for step in trange(1, steps + 1, disable=not progress, unit="step"):
         order = torch.stack([next(stream) for stream in streams])
         rows = subsets.gather(1, order.to(subsets.device)).to(inputs.device)
-        values = vmap(one_loss)(weights, inputs[rows], targets[rows])
+        batch = [data.index_select(0, rows.flatten()).unflatten(0, rows.shape) for data in (inputs, targets)]
+        values = vmap(one_loss)(weights, *batch)
         optimizer.zero_grad()
         values.sum().backward()
         optimizer.step()
