@@ -48,7 +48,7 @@ class Progress:
 
     reused: int
     computed: int
-    skipped: Sequence[str] = ()
+    skipped: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         faults = [f", skipped {self.skipped.count(fault)} ({fault})" for fault in dict.fromkeys(self.skipped)]
@@ -110,7 +110,7 @@ def sweep(
     if not 0 <= index < count:
         raise ValueError(f"shard: got {index}/{count}; accepted: i/n with 0 <= i < n")
     work = list(work)[index::count]
-    skipped = [task.fault for task in work if task.fault]
+    skipped = tuple(task.fault for task in work if task.fault)
     missing = [task for task in work if not task.fault and store.get(task.key) is None]
     outcome = Progress(len(work) - len(skipped) - len(missing), len(missing), skipped)
     if not missing:

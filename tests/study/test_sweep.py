@@ -1,0 +1,255 @@
+"""A sweep computes what is missing, loses nothing, and gives the same bytes wherever it runs."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from joblib.externals.loky import get_reusable_executor
+from typer.testing import CliRunner
+
+from infocap.study.cli import make_app
+from infocap.study.store import Store
+from infocap.study.sweep import Progress, SweepError, collect, sweep, tasks
+
+PROFILE = SimpleNamespace(xs=[3, 1, 2], seeds=2)
+
+
+def run(module, store, profile=PROFILE, measure=None, **options):
+    options = {"jobs": 1, "progress": False} | options
+    return sweep(tasks("toy", module, profile), {"toy": measure or module.measure}, store, **options)
+
+
+def rows(module, store, profile=PROFILE):
+    """Every bit of the table: cells, results and arrays."""
+    table = collect("toy", "smoke", tasks("toy", module, profile), store)
+    arrays = [{name: (str(a.dtype), a.tolist()) for name, a in row.items()} for row in table.arrays]
+    return json.dumps([table.frame.to_dict("records"), arrays])
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+def test_a_table_has_the_profiles_order_and_the_cells_results(package, store):
+    module = package.load()
+    assert run(module, store) == Progress(0, 6)
+    table = collect("toy", "smoke", tasks("toy", module, PROFILE), store)
+    assert list(zip(table.frame["seed"], table.frame["x"], strict=True)) == [(s, x) for s in (0, 1) for x in (3, 1, 2)]
+    assert table.frame["y"].tolist() == [2 * x + s / 3 for s in (0, 1) for x in (3, 1, 2)]
+    assert [row["squares"].tolist() for row in table.arrays[:2]] == [[0, 1, 4], [0]]
+    assert (table.provenance["cells"], table.provenance["finished"], table.provenance["threads"]) == (6, 6, 1)
+
+
+def test_a_second_run_computes_nothing_and_repeated_cells_count_once(package, store):
+    module = package.load()
+    run(module, store)
+    twice = SimpleNamespace(xs=[1, 1, 2, 3], seeds=2)
+    assert str(run(module, store, twice)) == "reused 6, computed 0"
+
+
+def test_a_changed_field_recomputes_only_its_cells(package, store):
+    module, computed = package.load(), []
+
+    def measure(cell):
+        computed.append(cell.x)
+        return module.measure(cell)
+
+    run(module, store)
+    assert run(module, store, SimpleNamespace(xs=[1, 2, 4], seeds=2), measure) == Progress(4, 2)
+    assert computed == [4, 4]
+
+
+def test_changed_code_recomputes_and_a_comment_does_not(package, store):
+    run(package.load(), store)
+    package.replace("helper", "# no more", "# no less")
+    assert run(package.load(), store).computed == 0
+    package.replace("helper", "2 * x", "3 * x")
+    assert run(package.load(), store).computed == 6
+
+
+def test_shards_merge_to_the_same_table(package, store, tmp_path):
+    module, one = package.load(), Store(tmp_path / "one")
+    run(module, store)
+    copied = tmp_path / "copied"
+    for index in range(3):
+        own = Store(tmp_path / f"shard {index}")
+        assert run(module, own, shard=(index, 3)).computed == 2
+        assert run(module, one, shard=(index, 3)).computed == 2
+        shutil.copytree(own.root, copied, dirs_exist_ok=True)
+    assert rows(module, store) == rows(module, one) == rows(module, Store(copied))
+
+
+@pytest.mark.parametrize("shard", [(3, 3), (-1, 3), (0, 0)])
+def test_impossible_shards_are_refused(package, store, shard):
+    with pytest.raises(ValueError, match=f"shard: got {shard[0]}/{shard[1]}; accepted: i/n with 0 <= i < n"):
+        run(package.load(), store, shard=shard)
+
+
+def test_a_failing_cell_loses_no_other_and_is_named(package, store):
+    module, profile = package.load(), SimpleNamespace(xs=[1, 13, 2], seeds=2)
+    with pytest.raises(SweepError) as caught:
+        run(module, store, profile)
+    message = str(caught.value)
+    assert message.startswith("2 of 6 cells failed; the others are stored\n")
+    assert "toy {'x': 13, 'seed': 1}" in message and "ValueError: x: got 13; accepted: luckier numbers" in message
+    assert len(list(store)) == 4
+    table = collect("toy", "smoke", tasks("toy", module, profile), store)
+    assert table.frame["x"].tolist() == [1, 2, 1, 2] and table.provenance["finished"] == 4
+
+
+@pytest.mark.parametrize("value", [np.float32(1), np.array(["text"]), {1, 2}], ids=["numpy scalar", "text", "set"])
+def test_a_result_that_cannot_be_stored_loses_no_other(package, store, value):
+    module = package.load()
+    with pytest.raises(SweepError, match="1 of 3 cells failed") as caught:
+        run(module, store, SimpleNamespace(xs=[1, 2, 3], seeds=1), lambda cell: {"y": value if cell.x == 1 else 0})
+    assert "{'x': 1, 'seed': 0}" in str(caught.value) and len(list(store)) == 2
+
+
+def test_cells_without_data_are_skipped_and_said(package, store):
+    package.replace("table", "seed: int = 0", "seed: int = 0\n    data: str = 'box'")
+    package.replace("table", "Cell(x, seed)", "Cell(x, seed, 'box' if x < 3 else 'folder:gone')")
+    module = package.load()
+
+    def checksum(name):
+        if name != "box":
+            raise ValueError(f"name: no folder {name}")
+        return "abc"
+
+    work = tasks("toy", module, PROFILE, checksum)
+    progress = sweep(work, {"toy": module.measure}, store, jobs=1, progress=False)
+    assert str(progress) == "reused 0, computed 4, skipped 2 (name: no folder folder:gone)"
+    table = collect("toy", "smoke", work, store)
+    assert (table.provenance["cells"], table.provenance["finished"]) == (6, 4)
+
+
+def test_tensors_are_stored_as_arrays(package, store):
+    module, tensor = package.load(), torch.arange(4.0, requires_grad=True)
+    run(module, store, SimpleNamespace(xs=[1], seeds=1), lambda cell: {"t": tensor, "zero": torch.tensor(0)})
+    arrays = store.get(next(iter(store))).arrays
+    assert arrays["t"].tolist() == [0, 1, 2, 3] and arrays["zero"].shape == ()
+
+
+def test_provenance_is_that_of_the_cells(package, store):
+    module = package.load()
+    run(module, store, SimpleNamespace(xs=[1, 2], seeds=1))
+    key = next(iter(store))
+    record = store.get(key)
+    store.put(key, type(record)(**vars(record) | {"provenance": record.provenance | {"commit": "0123456789ab"}}))
+    provenance = collect("toy", "smoke", tasks("toy", module, SimpleNamespace(xs=[1, 2], seeds=1)), store).provenance
+    assert sorted(provenance["commit"]) == sorted({"0123456789ab", record.provenance["commit"]})
+    assert provenance["python"] == record.provenance["python"] and provenance["seconds"] >= 0.04
+
+
+def test_measuring_leaves_the_callers_threads_alone(package, store):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        seen = []
+        run(package.load(), store, measure=lambda cell: seen.append(torch.get_num_threads()) or {})
+        assert set(seen) == {1} and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+RESUMED = """
+import sys
+from types import SimpleNamespace
+from PACKAGE import table
+from infocap.study.store import Store
+from infocap.study.sweep import sweep, tasks
+
+profile = SimpleNamespace(xs=list(range(12)) + list(range(14, 200)), seeds=1)
+sweep(tasks("toy", table, profile), {"toy": table.measure}, Store(sys.argv[1]), jobs=1, progress=False)
+"""
+
+
+def test_after_a_kill_only_unfinished_cells_run(package, store, tmp_path):
+    module = package.load()
+    child = subprocess.Popen([sys.executable, "-c", RESUMED.replace("PACKAGE", package.name), str(store.root)])
+    while len(list(store)) < 3 and child.poll() is None:
+        time.sleep(0.01)
+    os.kill(child.pid, signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
+    finished = len(list(store))
+    profile = SimpleNamespace(xs=[*range(12), *range(14, 200)], seeds=1)
+    assert 3 <= finished < 198 and store.verify() == []
+    short = SimpleNamespace(xs=profile.xs[: finished + 5], seeds=1)
+    assert run(module, store, short) == Progress(finished, 5)
+    run(module, Store(tmp_path / "uninterrupted"), short)
+    assert rows(module, store, short) == rows(module, Store(tmp_path / "uninterrupted"), short)
+
+
+def test_worker_processes_and_a_cluster_give_the_same_table(package, catalogue, store, tmp_path):
+    module = package.load()
+    catalogue.TABLES["toy/table"] = module
+    run(module, store)
+    get_reusable_executor().shutdown(wait=True)  # a pool of an earlier test would not know the package
+    pool = Store(tmp_path / "pool")
+    assert run(module, pool, jobs=2).computed == 6
+    get_reusable_executor().shutdown(wait=True)
+
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster,
+        Client(cluster) as client,
+    ):
+        client.wait_for_workers(2)
+        dask = Store(tmp_path / "dask")
+        with joblib.parallel_config(backend="dask"):
+            assert run(module, dask, jobs=-1).computed == 6
+        line = ["sweep", "--profile", "quick", "--store", str(tmp_path / "line"), "--scheduler"]
+        outcome = CliRunner().invoke(make_app(catalogue), [*line, cluster.scheduler_address])
+        assert outcome.exit_code == 0, outcome.output
+    assert rows(module, store) == rows(module, pool) == rows(module, dask) == rows(module, Store(tmp_path / "line"))
+
+
+FRESH = """
+import random, sys
+import numpy as np
+import torch
+from infocap.experiments import catalogue
+from infocap.study.store import Store
+from infocap.study.sweep import collect, sweep
+from infocap.study.tables import write
+
+if sys.argv[2] == "scrambled":
+    random.seed(5), np.random.seed(6), torch.manual_seed(7), torch.rand(3)
+name = "noisy_labels/training"
+profile = catalogue.load_profile("smoke")
+wanted = {("cross_entropy", 0.5), ("dmi", 0.0), ("limit_laplace", 0.0), ("elr", 0.0), ("co_teaching", 0.0)}
+work = {(t.cell.method, t.cell.dropout, t.cell.noise_std): t for t in catalogue.work(name, profile)}
+work = [t for (method, dropout, _), t in work.items() if (method, dropout) in wanted]
+sweep(work, {name: catalogue.TABLES[name].measure}, Store(sys.argv[1] + "/store"), jobs=1, progress=False)
+table = collect(name, "smoke", work, Store(sys.argv[1] + "/store"))
+write(table, sys.argv[1] + "/table.json")
+arrays = sorted((n, a.tobytes()) for row in table.arrays for n, a in row.items())
+open(sys.argv[1] + "/arrays", "wb").write(repr(arrays).encode())
+"""
+
+
+def test_two_fresh_processes_give_equal_bytes_though_one_scrambled_the_global_generators(tmp_path):
+    children = []
+    for name in ("plain", "scrambled"):
+        (tmp_path / name).mkdir()
+        command = [sys.executable, "-c", FRESH, str(tmp_path / name), name]
+        environment = os.environ | {"PYTHONHASHSEED": str(random.randrange(1000))}
+        children.append(subprocess.Popen(command, env=environment))
+    assert [child.wait() for child in children] == [0, 0]
+    contents = [json.loads((tmp_path / name / "table.json").read_text()) for name in ("plain", "scrambled")]
+    assert len(contents[0]["rows"]) >= 5
+    assert json.dumps(contents[0]["rows"]).encode() == json.dumps(contents[1]["rows"]).encode()
+    assert (tmp_path / "plain" / "arrays").read_bytes() == (tmp_path / "scrambled" / "arrays").read_bytes()
+    stores = [sorted(Store(tmp_path / name / "store")) for name in ("plain", "scrambled")]
+    assert stores[0] == stores[1]  # the keys
