@@ -7,14 +7,13 @@ Conventions: bars are 95 % t intervals of the mean over seeds, clipped to the ra
 none. Bands around curves are the range over seeds.
 """
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, ScalarFormatter
+from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from infocap import data
 from infocap.study.style import PALETTE, note, styled
@@ -57,6 +56,7 @@ def gradient_bounds(toys: pd.DataFrame, profile: str) -> plt.Figure:
     axes.text(sigma.max(), entropy * 1.08, "$H(y)$: the whole label", ha="right", va="bottom")
     axes.set(xscale="log", yscale="log")
     _plain_ticks(axes.xaxis, sigma)
+    _plain_ticks(axes.yaxis, (0.1, 1, 10))
     axes.set(xlabel=r"noise per logit, standard deviation $\sigma$", ylabel="nats per label")
     figure.legend(loc="outside upper left")
     note(figure, "exact, no runs: 10 classes, uniform noise 0.6, uniform prediction")
@@ -164,7 +164,8 @@ def curves(rows: pd.DataFrame, profile: str, values: Sequence[str] = ("test_accu
     handles, labels = panels[0, 0].get_legend_handles_labels()
     wide = max(map(len, labels)) > 24
     figure.legend(handles, labels, loc="outside upper left", ncols=1 if wide else 2)
-    note(figure, _profile(rows, profile) + "; band: range over seeds")
+    several = rows["data_seed"].nunique() > 1
+    note(figure, _profile(rows, profile) + ("; band: range over seeds" if several else ", no band"))
     return figure
 
 
@@ -231,6 +232,7 @@ def suspicious_images(table: Table, row: int, count: int = 12) -> plt.Figure:
     order = np.argsort(-arrays["score"], kind="stable")[:count]
     columns = 3
     figure, panels = plt.subplots(-(-len(order) // columns), columns, figsize=(WIDTH, 2.2 * -(-len(order) // columns)))
+    figure.get_layout_engine().set(hspace=0.06)
     for axes in panels.flat:
         axes.set_axis_off()
     for axes, i in zip(panels.flat, order, strict=False):
@@ -277,11 +279,25 @@ def _dots(
         axes.errorbar(
             centres, places + shift, xerr=errors, fmt=marker, color=colour, markersize=6, capsize=2.5, label=text
         )
-    axes.set_yticks(places, [textwrap.fill(name.replace(" gradient noise", " noise"), 21) for name in names])
+    axes.set_yticks(places, [_wrapped(name) for name in names])
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.grid(True, axis="y", color="0.93")
     for text, name in zip(axes.get_yticklabels(), names, strict=False):
         text.set_fontweight("bold" if name.startswith("LIMIT") else "normal")
+
+
+def _wrapped(label: str, width: int = 21) -> str:
+    """A label in lines that break after commas."""
+    lines = [""]
+    for part in label.replace(" gradient noise", " noise").split(", "):
+        if not lines[-1]:
+            lines[-1] = part
+        elif len(lines[-1]) + len(part) + 2 <= width:
+            lines[-1] += f", {part}"
+        else:
+            lines[-1] += ","
+            lines.append(part)
+    return "\n".join(lines)
 
 
 def _means(groups: Sequence[Sequence[float]], bounds: tuple[float, float]) -> tuple[np.ndarray, np.ndarray | None]:
@@ -297,8 +313,7 @@ def _means(groups: Sequence[Sequence[float]], bounds: tuple[float, float]) -> tu
 def _plain_ticks(axis: Any, values: Sequence[float]) -> None:
     axis.set_major_locator(FixedLocator(list(values)))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(ScalarFormatter())
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
 def _profile(rows: pd.DataFrame, profile: str) -> str:

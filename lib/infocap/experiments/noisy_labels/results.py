@@ -15,8 +15,8 @@ from infocap.study.store import Store
 from infocap.study.tables import Table, interval, summarize
 
 __all__ = [
-    "METHOD_NAMES", "best", "by_method", "chosen", "coverage", "detection", "family", "label", "panel", "report",
-    "runs", "value_text",
+    "METHOD_NAMES", "best", "by_method", "chosen", "coverage", "detection", "family", "label", "panel",
+    "ranking_text", "report", "runs", "value_text",
 ]  # fmt: skip
 
 METHOD_NAMES = {
@@ -143,7 +143,13 @@ def value_text(values: Sequence[float]) -> str:
     values = [float(value) for value in values]
     low, high = interval(values)
     mean = sum(values) / len(values)
-    return f"{mean:.3f} ± {(high - low) / 2:.3f}" if len(values) > 1 else f"{mean:.3f}"
+    return f"{mean:.3f} ±\N{NO-BREAK SPACE}{(high - low) / 2:.3f}" if len(values) > 1 else f"{mean:.3f}"
+
+
+def ranking_text(rows: pd.DataFrame, value: str, count: int = 3) -> str:
+    """The methods with the largest means, as a list in a sentence."""
+    means = rows.groupby("label")[value].mean().sort_values(ascending=False, kind="stable").head(count)
+    return ", ".join(f"{name} ({mean:.3f})" for name, mean in means.items())
 
 
 def report(rows: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
@@ -164,6 +170,7 @@ def report(rows: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
         for group, part in rows.groupby(by, sort=False)
     ]
     frame = pd.DataFrame(lines).sort_values([*by[:-1], "order"]).drop(columns="order")
+    frame["label"] = [name.replace(" ", "\N{NO-BREAK SPACE}", 1) for name in frame["label"]]
     return frame.rename(columns={"label": "method", "rate": "noise rate"})
 
 
@@ -217,13 +224,13 @@ def coverage(store: Store | str | None, profile: Any) -> pd.DataFrame:
         elif computed:
             status = "partly run"
         elif here and profile.name != full.name:
-            status = f"smaller version run: {len(here)} trainings on {here[0].data}"
+            status = "smaller version run" + (f", on {here[0].data}" if here[0].data != settings.data else "")
         else:
             status = "not run in this profile"
         rows.append(
             {
                 "panel": name.replace("_", " "),
-                "data": settings.data,
+                "data": settings.data.removeprefix("folder:"),
                 "network": settings.network,
                 "n": ", ".join(f"{n:,}" for n in settings.sizes),
                 "noise": "real" if settings.data.startswith("folder:") else settings.noise,
