@@ -151,7 +151,8 @@ def render(book: Path) -> Path:
     Raises:
         ChapterError: The renderer failed; its output has been printed.
     """
-    command = [sys.executable, "-m", "jupyter_book", "build", str(book / "_build" / "stage")]
+    start = "from jupyter_book.cli.main import main; main()"  # it has no __main__
+    command = [sys.executable, "-c", start, "build", str(book / "_build" / "stage")]
     command += ["--path-output", str(book), "-W", "-n", "--keep-going", "-q"]
     if subprocess.run(command).returncode:
         raise ChapterError("the pages were not rendered without warnings, see the lines above")

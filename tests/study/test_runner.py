@@ -1,0 +1,205 @@
+"""A chapter runs when something that it shows has changed, and a cell that raises says where."""
+
+import os
+import re
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from infocap.study import runner
+from infocap.study.runner import ChapterError, chapters, check_parameters, render, stage
+
+PARAMETERS = 'profile = "quick"  # smoke, quick or full\nsettings = []\nrate = 0.5\nflag = False\nstore = None'
+USED = {"profile": "smoke", "settings": ["a=1"], "store": None}
+
+
+def write(book, name, *code, title="A chapter"):
+    cells = [new_markdown_cell(f"# {title}"), new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})]
+    notebook = new_notebook(cells=[*cells, *map(new_code_cell, code)])
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number}"
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    path = book / f"{name}.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, path)
+
+
+def change(book, name, old, new):
+    path = book / f"{name}.ipynb"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+
+
+@pytest.fixture
+def book(tmp_path):
+    folder = tmp_path / "book"
+    (folder / "_static").mkdir(parents=True)
+    (folder / "_toc.yml").write_text(
+        "format: jb-book\nroot: intro\nparts:\n- caption: One\n  chapters:\n  - file: one/first\n  - file: last\n"
+    )
+    (folder / "_config.yml").write_text('title: Tiny\nonly_build_toc_files: true\nexecute:\n  execute_notebooks: "off"\n')
+    (folder / "intro.md").write_text("# Welcome\n\nHello.\n")
+    (folder / "_static" / "style.css").write_text("")
+    write(folder, "one/first", "print(f'{profile} {settings} {store}')")
+    write(folder, "last", "1 + 1", title="The end")
+    return folder
+
+
+def run(book, only=None, parameters=USED, fingerprint="profile"):
+    return stage(book, only or chapters(book), parameters, fingerprint, jobs=1)
+
+
+def staged(book, name):
+    return nbformat.read(book / "_build" / "stage" / f"{name}.ipynb", as_version=4)
+
+
+def test_the_life_of_a_book(book):
+    """One test, since every chapter costs the start of a kernel."""
+    assert chapters(book) == ["one/first", "last"]
+
+    with pytest.raises(ChapterError, match="never executed: last; run all chapters once before a part of them"):
+        run(book, ["one/first"])
+    assert not (book / "_build").exists()  # refused before anything was executed
+
+    outcome = run(book)
+    assert list(outcome) == ["one/first", "last"] and all(re.fullmatch(r"\d+\.\d s", text) for text in outcome.values())
+    first = staged(book, "one/first")
+    parameters, shown = first.cells[1:]
+    assert parameters.source.splitlines() == [
+        "profile = 'smoke'  # smoke, quick or full",
+        "settings = ['a=1']", "rate = 0.5", "flag = False", "store = None",
+    ]  # fmt: skip
+    assert shown.outputs[0].text == "smoke ['a=1'] None\n"
+    assert "papermill" not in first.metadata and not any("papermill" in cell.metadata for cell in first.cells)
+    assert "papermill" not in (book / "_build" / "stage" / "one" / "first.ipynb").read_text()
+    assert (book / "_build" / "stage" / "intro.md").read_text() == (book / "intro.md").read_text()
+    assert not list((book / "_build" / "failed").rglob("*.ipynb"))
+
+    page = render(book)
+    assert page == book / "_build" / "html" / "index.html" and page.exists()
+    assert "smoke [" in (page.parent / "one" / "first.html").read_text()
+
+    prose = book / "_build" / "stage" / "intro.md"
+    notebook = book / "_build" / "stage" / "last.ipynb"
+    for file in (prose, notebook):
+        os.utime(file, (1, 1))
+    assert run(book) == {"one/first": "reused", "last": "reused"}
+    assert prose.stat().st_mtime == notebook.stat().st_mtime == 1
+
+    change(book, "one/first", "A chapter", "One chapter")
+    (book / "_static" / "style.css").unlink()
+    outcome = run(book)
+    assert outcome["one/first"] != "reused" and outcome["last"] == "reused"
+    assert staged(book, "one/first").cells[0].source == "# One chapter"
+    assert prose.stat().st_mtime == 1 and not (book / "_build" / "stage" / "_static" / "style.css").exists()
+
+    (book / "results" / "full").mkdir(parents=True)
+    (book / "results" / "full" / "table.json").write_text("{}")
+    assert run(book, ["last"])["last"] != "reused"  # a stored table is shown beside the chapter's own
+
+
+@pytest.mark.parametrize("changed", ["fingerprint", "parameters", "library"])
+def test_what_else_makes_a_staged_chapter_stale(book, monkeypatch, changed):
+    executed = []
+
+    def execute(book, name, parameters, fingerprint):
+        executed.append(name)
+        write(book / "_build" / "stage", name)
+        path = book / "_build" / "stage" / f"{name}.ipynb"
+        notebook = nbformat.read(path, as_version=4)
+        notebook.metadata["infocap"] = {"fingerprint": fingerprint}
+        nbformat.write(notebook, path)
+        return 0.0
+
+    monkeypatch.setattr(runner, "execute", execute)
+    run(book)
+    run(book)
+    assert executed == ["one/first", "last"]
+    if changed == "library":
+        monkeypatch.setattr(runner, "code_fingerprint", lambda module: module)
+    parameters = USED | {"profile": "full"} if changed == "parameters" else USED
+    run(book, parameters=parameters, fingerprint="other" if changed == "fingerprint" else "profile")
+    assert executed == ["one/first", "last"] * 2
+
+
+FAULTS = {
+    "in the cell": ("a = 1\nb = 0\n\na / b\n", 4, "a / b", "ZeroDivisionError: division by zero"),
+    "below the cell": ("import json\njson.loads('{')", 2, "json.loads('{')", "JSONDecodeError: "),
+    "in a function of an earlier cell": ("x = 1\nfail(x)", 2, "fail(x)", "ValueError: earlier"),
+    "after another error": (
+        "try:\n    1 / 0\nexcept ZeroDivisionError:\n    raise KeyError('k')",
+        4,
+        "raise KeyError('k')",
+        "KeyError: 'k'",
+    ),
+    "syntax": ("a = 1\nb = = 2", 2, "b = = 2", "SyntaxError: invalid syntax"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_cell_that_raises_is_named_with_its_line(book, fault):
+    code, line, text, error = FAULTS[fault]
+    write(book, "last", "def fail(x):\n    raise ValueError('earlier')", code, "print('not reached')")
+    pretend_staged(book, "one/first")
+    with pytest.raises(ChapterError) as caught:
+        stage(book, ["last"], USED | {"rate": 0.25}, "profile", jobs=1)
+    kept = book / "_build" / "failed" / "last.ipynb"
+    first, second = str(caught.value).splitlines()
+    assert first.startswith(f"{book / 'last.ipynb'}, cell 4 of 5, line {line}, `{text}`: {error}")
+    assert second == f"the executed notebook is {kept}"
+    outputs = [output for cell in nbformat.read(kept, as_version=4).cells for output in cell.get("outputs", [])]
+    assert any(output.output_type == "error" for output in outputs)
+    assert not (book / "_build" / "stage" / "last.ipynb").exists()
+
+
+def pretend_staged(book, name):
+    """The chapter counts as executed, so that the test starts one kernel only."""
+    write(book / "_build" / "stage", name)
+
+
+def test_a_kernel_that_dies_is_named(book):
+    pretend_staged(book, "one/first")
+    write(book, "last", "import os\nos._exit(1)")
+    with pytest.raises(ChapterError, match=r"last\.ipynb: DeadKernelError: Kernel died"):
+        stage(book, ["last"], USED, "profile", jobs=1)
+
+
+def test_unknown_chapters_are_refused(book):
+    with pytest.raises(ChapterError) as caught:
+        run(book, ["one/frist"])
+    expected = "only: no chapter 'one/frist'; accepted: one/first, last; did you mean 'one/first'?"
+    assert str(caught.value) == expected
+
+
+def test_a_folder_that_is_no_book_is_refused(tmp_path):
+    with pytest.raises(ChapterError, match="book: got .*, which has no _toc.yml; accepted: the folder of the book"):
+        chapters(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"profil": "quick"}, "no parameter 'profil'; accepted: profile, settings, rate, flag, store; did you mean 'profile'?"),
+        ({"qqqq": 1}, "no parameter 'qqqq'; accepted: profile, settings, rate, flag, store"),
+        ({"profile": 3}, "profile: got 3; accepted: a str, such as 'quick'"),
+        ({"settings": "a=1"}, "settings: got 'a=1'; accepted: a list, such as []"),
+        ({"rate": "0.5"}, "rate: got '0.5'; accepted: a float, such as 0.5"),
+        ({"rate": True}, "rate: got True; accepted: a float, such as 0.5"),
+        ({"flag": 1}, "flag: got 1; accepted: a bool, such as False"),
+    ],
+)
+def test_parameters_that_a_chapter_lacks_or_mistypes_are_refused(book, parameters, message):
+    with pytest.raises(ChapterError) as caught:
+        run(book, parameters=parameters)
+    assert str(caught.value) == f"{book / 'one' / 'first.ipynb'}: {message}"
+
+
+def test_parameters_that_fit_are_accepted(book):
+    check_parameters(book / "last.ipynb", {"rate": 1, "flag": True, "store": "folder", "settings": []})
+
+
+def test_pages_that_do_not_render_are_an_error(book, monkeypatch):
+    monkeypatch.setattr(runner.sys, "executable", "false")
+    with pytest.raises(ChapterError, match="not rendered without warnings"):
+        render(book)
