@@ -137,6 +137,7 @@ def toy_errors(toys: Table) -> plt.Figure:
         axes.set(title=title, ylabel="training error rate")
     panels[0].legend()
     panels[1].set_xlabel("memorized information [nats per label]")
+    figure.get_layout_engine().set(hspace=0.06)
     style.note(figure, _exact(toys))
     return figure
 
@@ -226,6 +227,7 @@ def _looks(history: pd.DataFrame) -> dict[str, dict[str, Any]]:
         shades = sns.light_palette(hue, len(labels) + 2)[2:] if len(labels) > 1 else [hue]
         for label, shade in zip(labels, shades, strict=True):
             looks[label] = {"color": shade, "linestyle": line, "marker": marker, "markersize": 5}
+            looks[label]["linewidth"] = 2.2 if line == ":" else 1.5
     return looks
 
 
@@ -243,6 +245,7 @@ def _level(axes: plt.Axes, height: float, text: str) -> None:
 
 
 def _finish(figure: plt.Figure, history: pd.DataFrame, profile: str) -> None:
+    figure.get_layout_engine().set(hspace=0.06)
     axes = figure.axes[-1]
     axes.set_xlabel("epoch")
     axes.set_xlim(left=0)
