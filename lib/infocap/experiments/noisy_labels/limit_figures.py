@@ -13,7 +13,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from infocap import data
 from infocap.study.style import PALETTE, note, styled
@@ -24,7 +24,7 @@ __all__ = [
     "memorized", "suspicious_images",
 ]  # fmt: skip
 
-WIDTH = 5.4  # inches; on a phone a figure shrinks to about two thirds of that
+WIDTH = 4.8  # inches; on a phone a figure shrinks to about three quarters of that
 
 ACCURACIES = {
     "final_accuracy": ("last epoch", PALETTE[0], "o"),
@@ -35,6 +35,14 @@ CURVES = {
     "test_accuracy": "test accuracy",
     "memorized_fraction": "wrong labels\nreproduced (fraction)",
 }
+COLOURS = {
+    "LIMIT Laplace": PALETTE[0],
+    "LIMIT Gaussian": PALETTE[1],
+    "MAE": PALETTE[2],
+    "cross-entropy": PALETTE[3],
+    "cross-entropy, small steps": PALETTE[4],
+    "DMI": PALETTE[5],
+}  # other methods take what is left of the palette
 KINDS = {"gaussian": ("LIMIT Gaussian", PALETTE[1], "s"), "laplace": ("LIMIT Laplace", PALETTE[0], "o")}
 
 
@@ -112,8 +120,9 @@ def memorized(rows: pd.DataFrame, profile: str) -> plt.Figure:
         _dots(axes, part, style, order="memorized_information", bounds=(0, limit))
         axes.axvline(limit, color="black", linewidth=1, linestyle="--")
         axes.text(limit, 1.0, "noise entropy", ha="right", va="bottom", transform=axes.get_xaxis_transform())
-        axes.set(title=title, xlim=(-0.02 * limit, 1.03 * limit))
-        axes.title.set_horizontalalignment("right")
+        axes.set_xlim(-0.02 * limit, 1.03 * limit)
+        axes.set_title(title, loc="left")
+        axes.xaxis.set_major_locator(MaxNLocator(6))
     panels[-1].set_xlabel("memorized, at least (nats per label)")
     note(figure, _runs(rows, profile))
     return figure
@@ -125,7 +134,7 @@ def controls(rows: pd.DataFrame, profile: str) -> plt.Figure:
     settings = list(_settings(rows))
     counts = [part["label"].nunique() for _, part in settings]
     figure, panels = plt.subplots(
-        len(counts), 2, figsize=(6.2, 1.3 + 0.5 * sum(counts)), squeeze=False, height_ratios=counts, sharey="row"
+        len(counts), 2, figsize=(5.2, 1.3 + 0.5 * sum(counts)), squeeze=False, height_ratios=counts, sharey="row"
     )
     for (left, right), (title, part) in zip(panels, settings, strict=True):
         limit = part["noise_entropy"].mean()
@@ -133,6 +142,8 @@ def controls(rows: pd.DataFrame, profile: str) -> plt.Figure:
         style = {"memorized_information": ("at least memorized", PALETTE[3], "s")}
         _dots(right, part, style, order="final_accuracy", bounds=(0, limit))
         left.set_title(title)
+        left.xaxis.set_major_locator(MaxNLocator(4))
+        right.xaxis.set_major_locator(MaxNLocator(4))
         right.set_xlim(-0.03 * limit, 1.05 * limit)
     panels[-1, 0].set_xlabel("test accuracy,\nlast epoch (fraction)")
     panels[-1, 1].set_xlabel("memorized, at least\n(nats per label)")
@@ -148,11 +159,13 @@ def curves(rows: pd.DataFrame, profile: str, values: Sequence[str] = ("test_accu
     figure, panels = plt.subplots(
         len(cells), 1, figsize=(WIDTH, 1.3 + 2.6 * len(cells)), squeeze=False, sharex=len(settings) == 1
     )
-    names = list(dict.fromkeys(rows["label"]))
-    styles = {name: (PALETTE[i % 10], ("-", "--", "-.", ":")[i % 4], "osD^v<>P"[i % 8]) for i, name in enumerate(names)}
+    families = dict(zip(rows["label"], rows["family"], strict=True))
+    marks = {name: (("-", "--", "-.", ":")[i % 4], "osD^v<>P"[i % 8]) for i, name in enumerate(families)}
+    rest = iter([*PALETTE[6:], *PALETTE * len(families)])
+    colours = {name: COLOURS.get(family) or next(rest) for name, family in families.items()}
     for axes, (title, part, value) in zip(panels[:, 0], cells, strict=True):
         for name, group in part.groupby("label", sort=False):
-            colour, style, marker = styles[name]
+            (style, marker), colour = marks[name], colours[name]
             epochs = group["history"].iloc[0]["epoch"]
             lines = np.array([history[value] for history in group["history"]], dtype=float)
             axes.plot(epochs, lines.mean(0), style, color=colour, marker=marker, markersize=4, label=name)

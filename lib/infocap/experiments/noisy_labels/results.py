@@ -160,17 +160,18 @@ def report(rows: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
         columns: Result column to heading.
 
     Returns:
-        Strings; sizes and noise rates have columns of their own if there are several.
+        Strings; sizes and noise rates have columns of their own if there are several. A break of the line can only
+        come between the mean and its interval.
     """
     by = [name for name in ("n", "rate") if rows[name].nunique() > 1] + ["label"]
     lines = [
         dict(zip(by, group, strict=True))
         | {heading: value_text(part[column]) for column, heading in columns.items()}
-        | {"runs": len(part), "order": -part[next(iter(columns))].mean()}
+        | {"order": -part[next(iter(columns))].mean()}
         for group, part in rows.groupby(by, sort=False)
     ]
     frame = pd.DataFrame(lines).sort_values([*by[:-1], "order"]).drop(columns="order")
-    frame["label"] = [name.replace(" ", "\N{NO-BREAK SPACE}", 1) for name in frame["label"]]
+    frame["label"] = [", ".join(_kept_together(part) for part in name.split(", ")) for name in frame["label"]]
     return frame.rename(columns={"label": "method", "rate": "noise rate"})
 
 
@@ -243,6 +244,13 @@ def coverage(store: Store | str | None, profile: Any) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def _kept_together(words: str) -> str:
+    """The words with spaces and hyphens that do not break a line, if they are short."""
+    if len(words) > 16:
+        return words
+    return words.replace(" ", "\N{NO-BREAK SPACE}").replace("-", "\N{NON-BREAKING HYPHEN}")
 
 
 def _text(content: dict[str, Any]) -> str:
