@@ -173,8 +173,8 @@ def fit_many(
     ``make bench``: on CUDA, batched; on CPU, batched if one forward pass of one network on one batch takes less than
     ``BATCHED_BELOW`` floating-point operations. Beyond that a single step already fills a core, and the batched
     matrix products and grouped convolutions are slower than plain ones.
-    Networks with buffers (batch-norm) or random layers (dropout) and optimizers that mix the entries of a tensor are
-    always trained one by one, so that they are served exactly.
+    Networks with buffers (batch-norm) or random layers (dropout) or that ``vmap`` cannot run, and optimizers that mix the
+    entries of a tensor or look at its shape, are always trained one by one, so that they are served exactly.
 
     Args:
         build: Returns a new network; called once per network with torch's generator seeded by ``init_seeds``.
@@ -197,8 +197,8 @@ def fit_many(
         Stacked weights, losses and records.
 
     Raises:
-        ValueError: Shapes that disagree, indices out of range, or ``batched=True`` for a network with batch-norm,
-            dropout or an optimizer that is not elementwise.
+        ValueError: Shapes that disagree, indices out of range, or ``batched=True`` where the rule above forbids it.
+        TypeError: Inputs that are not floating.
 
     Cost: M times ``steps`` forward and backward passes. Memory: the weights and optimizer state of M networks, and,
     batched, the activations of M batches.
@@ -255,8 +255,9 @@ def predict(model: nn.Module, inputs: Tensor, batch_size: int = 2048) -> Tensor:
     return outputs
 
 
-# One forward pass of one network on one batch, in floating-point operations. Measured on a CPU core with Adam: up to
-# 14 MFLOP batching is 1.2 to 3 times (100 networks: up to 5 times) faster, from 15 MFLOP on it is mostly slower.
+# One forward pass of one network on one batch, in floating-point operations. Measured on a CPU core with fused Adam
+# (``make bench``): up to 10 MFLOP batching is 1 to 3 times as fast (100 networks: up to 5 times), from 17 MFLOP on it is
+# mostly slower. The rule is at its worst for the papers' CNN at batch 10, 25 MFLOP, where batching would gain 1.4 times.
 BATCHED_BELOW = 14e6
 
 _ELEMENTWISE = (

@@ -1,4 +1,4 @@
-"""How fast is the library against a reference measured beside it? ``make bench`` prints one table and writes bench.json.
+"""How fast is the library against a reference measured beside it? Prints one table and writes bench.json.
 
 Ours and the reference alternate in one process with one torch thread, and the ratio is the median over repetitions of
 their quotient, so that a busy machine slows both and biases neither.
@@ -179,7 +179,7 @@ def many() -> Iterator[Row]:
         subsets = torch.arange(2 * batch_size).expand(count, -1)
         make = partial(build, name, 10, **options)
         forward = flops(lambda make=make, data=data, batch_size=batch_size: make()(data[0][:batch_size]))
-        steps = max(3, min(20, int(2e9 / (count * (forward + 5e6)))))  # about half a second
+        steps = max(3, min(60, int(4e9 / (count * (forward + 5e6)))))  # about half a second
 
         def run(
             batched: bool, count=count, make=make, data=data, subsets=subsets, steps=steps, size=batch_size
