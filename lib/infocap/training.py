@@ -173,8 +173,8 @@ def fit_many(
     ``make bench``: on CUDA, batched; on CPU, batched if one forward pass of one network on one batch takes less than
     ``BATCHED_BELOW`` floating-point operations. Beyond that a single step already fills a core, and the batched
     matrix products and grouped convolutions are slower than plain ones.
-    Networks with buffers (batch-norm) or random layers (dropout) or that ``vmap`` cannot run, and optimizers that mix the
-    entries of a tensor or look at its shape, are always trained one by one, so that they are served exactly.
+    Networks with buffers (batch-norm) or random layers (dropout) or that ``vmap`` cannot run, and optimizers that mix
+    the entries of a tensor or look at its shape, are always trained one by one, so that they are served exactly.
 
     Args:
         build: Returns a new network; called once per network with torch's generator seeded by ``init_seeds``.
@@ -256,8 +256,8 @@ def predict(model: nn.Module, inputs: Tensor, batch_size: int = 2048) -> Tensor:
 
 
 # One forward pass of one network on one batch, in floating-point operations. Measured on a CPU core with fused Adam
-# (``make bench``): up to 10 MFLOP batching is 1 to 3 times as fast (100 networks: up to 5 times), from 17 MFLOP on it is
-# mostly slower. The rule is at its worst for the papers' CNN at batch 10, 25 MFLOP, where batching would gain 1.4 times.
+# (``make bench``): up to 10 MFLOP batching is 1 to 3 times as fast (100 networks: up to 5 times), from 17 MFLOP on it
+# is mostly slower. The rule is at its worst for the papers' CNN at batch 10, 25 MFLOP: batching would gain 1.4 times.
 BATCHED_BELOW = 14e6
 
 _ELEMENTWISE = (
