@@ -4,6 +4,7 @@ One style: a white background that stays legible in dark themes, a palette that 
 vector graphics, and a small line that names the profile.
 """
 
+import hashlib
 from collections.abc import Callable
 from functools import wraps
 
@@ -56,5 +57,6 @@ def vector_figures() -> None:
 
 def show(frame: pd.DataFrame, digits: int = 3) -> Styler:
     """A table as the book prints it: no row numbers, whole sentences, a dash where there is no number."""
-    marked = frame.style.hide(axis="index").format(precision=digits, na_rep="–").set_uuid("table")
+    name = hashlib.sha256(frame.to_json().encode()).hexdigest()[:8]  # several tables share a page
+    marked = frame.style.hide(axis="index").format(precision=digits, na_rep="–").set_uuid(name)
     return marked.set_table_attributes('class="dataframe"')
