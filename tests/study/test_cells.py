@@ -52,7 +52,8 @@ def test_code_changes_the_key_and_comments_do_not(package, module, old, new, cha
 
 
 @pytest.mark.parametrize(
-    "statement", ["import PACKAGE.deep", "from PACKAGE import deep", "from PACKAGE.deep import a", "from PACKAGE.deep import *"]
+    "statement",
+    ["import PACKAGE.deep", "from PACKAGE import deep", "from PACKAGE.deep import a", "from PACKAGE.deep import *"],
 )
 def test_imports_are_followed_however_they_are_written(package, statement):
     package.write("deep", "a = 1")

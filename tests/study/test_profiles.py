@@ -32,7 +32,10 @@ def test_strings_need_no_quotes(text):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("noisy_labels.main.epoch=3", "set: no key 'noisy_labels.main.epoch'; the nearest is 'noisy_labels.main.epochs'"),
+        (
+            "noisy_labels.main.epoch=3",
+            "set: no key 'noisy_labels.main.epoch'; the nearest is 'noisy_labels.main.epochs'",
+        ),
         ("qqq=3", "set: no key 'qqq'; the nearest is '"),
         ("name=mine", "set: no key 'name'; the nearest is '"),
         ("noisy_labels.main.epochs", "set: got 'noisy_labels.main.epochs'; accepted: key=value"),
@@ -41,7 +44,10 @@ def test_strings_need_no_quotes(text):
         ("noisy_labels.main.epochs=true", "noisy_labels.main.epochs: got True; input should be a valid integer"),
         ("noisy_labels.main.epochs=", "noisy_labels.main.epochs: got ''; input should be a valid integer"),
         ("noisy_labels.main.augment=1", "noisy_labels.main.augment: got 1; input should be a valid boolean"),
-        ("noisy_labels.main.rates=[1.5]", "noisy_labels.main.rates.0: got 1.5; input should be less than or equal to 1"),
+        (
+            "noisy_labels.main.rates=[1.5]",
+            "noisy_labels.main.rates.0: got 1.5; input should be less than or equal to 1",
+        ),
         ("noisy_labels.main.rates=[nan]", "noisy_labels.main.rates.0: got nan; input should be a finite number"),
         ("noisy_labels.main.network=vit", "noisy_labels.main.network: got 'vit'; input should be 'mlp', "),
         ("noisy_labels.main=3", "noisy_labels.main: got 3; input should be a valid dictionary"),
@@ -63,7 +69,9 @@ def test_an_unknown_profile_is_refused():
         load_profile("quik")
 
 
-@given(st.text(min_size=1).filter(lambda key: "=" not in key), st.sampled_from(["", "noisy_labels.", "noisy_labels.main."]))
+@given(
+    st.text(min_size=1).filter(lambda key: "=" not in key), st.sampled_from(["", "noisy_labels.", "noisy_labels.main."])
+)
 def test_random_keys_are_refused(key, prefix):
     assume(prefix + key not in KNOWN - {"name"})
     with pytest.raises(ProfileError, match="no key"):

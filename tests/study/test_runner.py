@@ -38,7 +38,9 @@ def book(tmp_path):
     (folder / "_toc.yml").write_text(
         "format: jb-book\nroot: intro\nparts:\n- caption: One\n  chapters:\n  - file: one/first\n  - file: last\n"
     )
-    (folder / "_config.yml").write_text('title: Tiny\nonly_build_toc_files: true\nexecute:\n  execute_notebooks: "off"\n')
+    (folder / "_config.yml").write_text(
+        'title: Tiny\nonly_build_toc_files: true\nexecute:\n  execute_notebooks: "off"\n'
+    )
     (folder / "intro.md").write_text("# Welcome\n\nHello.\n")
     (folder / "_static" / "style.css").write_text("")
     write(folder, "one/first", "print(f'{profile} {settings} {store}')")
@@ -180,7 +182,10 @@ def test_a_folder_that_is_no_book_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"profil": "quick"}, "no parameter 'profil'; accepted: profile, settings, rate, flag, store; did you mean 'profile'?"),
+        (
+            {"profil": "quick"},
+            "no parameter 'profil'; accepted: profile, settings, rate, flag, store; did you mean 'profile'?",
+        ),
         ({"qqqq": 1}, "no parameter 'qqqq'; accepted: profile, settings, rate, flag, store"),
         ({"profile": 3}, "profile: got 3; accepted: a str, such as 'quick'"),
         ({"settings": "a=1"}, "settings: got 'a=1'; accepted: a list, such as []"),

@@ -24,10 +24,15 @@ import joblib
 import nbformat
 import papermill
 import yaml
+from traitlets.config import Config
 
 from infocap.study.cells import code_fingerprint
 
 __all__ = ["ChapterError", "chapters", "check", "check_parameters", "execute", "render", "stage"]
+
+
+# Files instead of network ports: nobody else on the machine can connect, and chapters that start together never meet.
+_KERNEL = Config({"KernelManager": {"transport": "ipc"}})
 
 
 class ChapterError(RuntimeError):
@@ -106,7 +111,7 @@ def execute(book: Path, name: str, parameters: dict[str, Any], fingerprint: str)
     kept.parent.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     try:
-        papermill.execute_notebook(source, kept, parameters, cwd=source.parent, progress_bar=False, log_output=False)
+        papermill.execute_notebook(source, kept, parameters, cwd=source.parent, progress_bar=False, config=_KERNEL)
     except papermill.PapermillExecutionError as error:
         return f"{source}, {_where(error, kept)}: {error.ename}: {error.evalue}\nthe executed notebook is {kept}"
     except Exception as error:  # such as a kernel that died

@@ -1,0 +1,130 @@
+"""Notebooks are committed clean, and follow one form."""
+
+import ast
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+BOOK = Path(__file__).resolve().parents[2] / "book"
+PATHS = [path for path in sorted(BOOK.rglob("*.ipynb")) if not {"_build", ".ipynb_checkpoints"} & set(path.parts)]
+NAMES = [path.relative_to(BOOK).with_suffix("").as_posix() for path in PATHS]
+EXERCISES = [path for path in PATHS if path.stem == "exercises"]
+PARAMETERS = {"profile", "settings", "store"}
+
+
+def cells(path, kind=None):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if kind in (None, cell.cell_type)]
+
+
+def tags(cell):
+    return cell.metadata.get("tags", [])
+
+
+def every_notebook(test):
+    return pytest.mark.parametrize("path", PATHS, ids=NAMES)(test)
+
+
+def test_the_table_of_contents_and_the_folder_agree():
+    text = (BOOK / "_toc.yml").read_text(encoding="utf-8")
+    listed = re.findall(r"(?:file|root): (\S+)", text)
+    assert yaml.safe_load(text)["root"] == listed[0]
+    sources = {p.relative_to(BOOK).with_suffix("").as_posix() for p in BOOK.rglob("*.md") if "_build" not in p.parts}
+    assert len(listed) == len(set(listed))
+    assert set(listed) == set(NAMES) | {name for name in sources if not name.startswith("results/")}
+
+
+@every_notebook
+def test_no_outputs_and_no_records_of_a_run(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert "papermill" not in notebook.metadata and "widgets" not in notebook.metadata
+    for cell in notebook.cells:
+        assert not {"papermill", "execution"} & set(cell.metadata)
+        assert not cell.get("outputs") and cell.get("execution_count") is None
+    assert path.stat().st_size <= 200_000
+
+
+@every_notebook
+def test_runs_in_the_python_that_executes_the_book(path):
+    assert nbformat.read(path, as_version=4).metadata.kernelspec.name == "python3"
+
+
+@every_notebook
+def test_one_cell_of_parameters_with_literals_only(path):
+    code = cells(path, "code")
+    (parameters,) = [cell for cell in code if "parameters" in tags(cell)]
+    assert parameters is code[0]
+    values = {}
+    for statement in ast.parse(parameters.source).body:
+        assert isinstance(statement, ast.Assign) and len(statement.targets) == 1
+        assert statement.lineno == statement.end_lineno  # the page shows the value that was used in its place
+        values[statement.targets[0].id] = ast.literal_eval(statement.value)
+    assert set(values) <= PARAMETERS and values["profile"] == "quick"
+    assert values.get("settings", []) == [] and values.get("store") is None
+
+
+def figures(cell, modules):
+    """Whether the cell's last expression calls a function of a figures module, or draws with matplotlib itself."""
+    try:
+        body = ast.parse(cell.source).body
+    except SyntaxError:
+        return False
+    calls = [node.func for node in ast.walk(ast.Module(body, [])) if isinstance(node, ast.Call)]
+    names = {ast.unparse(function) for function in calls}
+    last = body[-1].value if body and isinstance(body[-1], ast.Expr) else None
+    drawn = last is not None and isinstance(last, ast.Call) and ast.unparse(last.func).split(".")[0] in modules
+    return drawn or any(name.endswith((".subplots", ".figure", ".show")) and name.startswith("plt.") for name in names)
+
+
+def figure_modules(path):
+    """Names by which a notebook knows modules called figures, and what it imported from them."""
+    names = set()
+    for cell in cells(path, "code"):
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.ImportFrom | ast.Import):
+                inside = "figures" in (getattr(node, "module", None) or "").rsplit(".", 1)[-1]
+                names |= {a.asname or a.name for a in node.names if inside or a.name.endswith("figures")}
+    return names
+
+
+@every_notebook
+def test_figures_say_in_words_what_they_show(path):
+    modules = figure_modules(path)
+    for cell in cells(path, "code"):
+        if figures(cell, modules) and "### BEGIN SOLUTION" not in cell.source:
+            alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+            assert len(alt) >= 20, f"no mystnb.image.alt: {cell.source.splitlines()[-1]}"
+
+
+@every_notebook
+def test_code_cells_are_short(path):
+    for cell in cells(path, "code"):
+        assert len(cell.source.splitlines()) <= 25, cell.source.splitlines()[0]
+
+
+@every_notebook
+def test_the_last_code_cell_prints_the_provenance(path):
+    last = cells(path, "code")[-1].source
+    assert re.search(r"^print\(.*(describe|stamp)\(", last, re.MULTILINE), last
+
+
+@pytest.mark.parametrize("path", EXERCISES, ids=str)
+def test_exercises_have_marked_solutions_and_grading_metadata(path):
+    graded = [cell for cell in cells(path) if "nbgrader" in cell.metadata]
+    assert len({cell.metadata.nbgrader.grade_id for cell in graded}) == len(graded) >= 12
+    for cell in graded:
+        data = cell.metadata.nbgrader
+        assert data.schema_version == 3 and not (data.solution and data.locked)
+        assert ("points" in data) == data.grade
+    for cell in cells(path, "code"):
+        marks = re.findall(r"### (BEGIN|END) SOLUTION", cell.source)
+        assert marks == ["BEGIN", "END"] * (len(marks) // 2), cell.source
+        assert not marks or cell.metadata.get("nbgrader", {}).get("solution"), cell.source
+    exercises = [cell for cell in cells(path, "markdown") if "{exercise}" in cell.source]
+    solutions = [cell for cell in cells(path, "markdown") if "{solution}" in cell.source]
+    assert len(exercises) == len(solutions) >= 6
+    tests = [cell for cell in graded if cell.metadata.nbgrader.grade and cell.cell_type == "code"]
+    assert len(tests) >= 6 and all("assert" in cell.source for cell in tests if cell.metadata.nbgrader.locked)

@@ -1,0 +1,38 @@
+"""Every chapter runs from its committed source."""
+
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from infocap.experiments import catalogue
+from infocap.study import runner
+from infocap.study.store import Store
+
+BOOK = Path(__file__).resolve().parents[2] / "book"
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory):
+    """The cells of the smoke profile, computed once for all chapters."""
+    folder = tmp_path_factory.mktemp("store")
+    progress = catalogue.compute(list(catalogue.TABLES), catalogue.load_profile("smoke"), Store(folder), progress=False)
+    assert progress.computed and not progress.reused
+    return folder
+
+
+@pytest.mark.parametrize("name", [name for name in runner.chapters(BOOK)])
+def test_chapter(name, store, tmp_path):
+    book = tmp_path / "book"
+    shutil.copytree(BOOK, book, ignore=shutil.ignore_patterns("_build"))
+    parameters = {"profile": "smoke", "settings": [], "store": str(store)}
+    runner.check_parameters(book / f"{name}.ipynb", parameters)
+    before = set(Store(store))
+    outcome = runner.execute(book, name, parameters, "smoke")
+    assert isinstance(outcome, float), outcome
+    assert set(Store(store)) == before  # a chapter reads tables, the sweep computed them
+    executed = nbformat.read(book / "_build" / "stage" / f"{name}.ipynb", as_version=4)
+    outputs = [output for cell in executed.cells for output in cell.get("outputs", [])]
+    assert outputs and not [o.text for o in outputs if o.get("name") == "stderr"]
+    assert "profile: smoke" in "".join(o.text for o in outputs if o.output_type == "stream")

@@ -1,0 +1,202 @@
+"""Each command at the scale of a toy."""
+
+import json
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+from typer.testing import CliRunner
+
+from infocap.study import cli, doctor, runner
+from infocap.study.store import Store
+from infocap.study.sweep import tasks
+
+
+@pytest.fixture
+def invoke(catalogue, tmp_path):
+    """Runs a command on the toy catalogue and its own store."""
+
+    def call(*words, exit_code=0):
+        options = [] if words == ("doctor",) else ["--store", str(tmp_path / "store")]
+        outcome = CliRunner().invoke(cli.make_app(catalogue), [*words, *options])
+        if outcome.exception and not isinstance(outcome.exception, SystemExit):
+            raise outcome.exception
+        assert outcome.exit_code == exit_code, outcome.output
+        return outcome.output
+
+    return call
+
+
+def test_sweep_then_claims(invoke):
+    assert json.loads(invoke("claims", "--json"))[0]["verdict"] == "not run in this profile"
+    assert "reused 0, computed 3" in invoke("sweep", "--profile", "smoke", "--jobs", "1")
+    assert "reused 3, computed 3" in invoke("sweep", "--profile", "quick", "--jobs", "1", "--only", "toy")
+    (row,) = json.loads(invoke("claims", "--json"))
+    assert row["verdict"] == "reproduced" and row["evidence"].startswith("y: 4.167 (95 % interval")
+    assert "reproduced" in invoke("claims") and "y exceeds one half." in invoke("claims")
+
+
+def test_settings_and_device_change_the_cells(invoke, tmp_path):
+    assert "computed 2" in invoke("sweep", "--profile", "smoke", "--set", "xs=[5, 6]", "--jobs", "1")
+    assert {Store(tmp_path / "store").get(key).fields["x"] for key in Store(tmp_path / "store")} == {5, 6}
+    with pytest.raises(ValueError, match="device: got 3"):
+        invoke("sweep", "--profile", "smoke", "--set", "device=3")
+
+
+def test_shards(invoke):
+    for index in range(3):
+        assert "reused 0, computed 1" in invoke("sweep", "--profile", "smoke", "--jobs", "1", "--shard", f"{index}/3")
+    assert "reused 3, computed 0" in invoke("sweep", "--profile", "smoke")
+
+
+@pytest.mark.parametrize("shard", ["1", "a/b", "1/2/3", "-1/2"])
+def test_mistyped_shards_are_refused(invoke, shard):
+    output = invoke("sweep", f"--shard={shard}", exit_code=2)
+    assert "shard: got" in output and "accepted: i/n" in output
+
+
+def test_unknown_tables_are_refused(invoke):
+    output = invoke("sweep", "--only", "tou", exit_code=2)
+    assert "no table" in output and "toy/table" in output
+
+
+def test_looking_after_the_store(invoke, tmp_path):
+    invoke("sweep", "--profile", "quick", "--jobs", "1")
+    lines = invoke("store", "list").splitlines()
+    assert len(lines) == 6 and all("toy/table" in line and '"seed"' in line for line in lines)
+    assert f"6 records, 0 damaged, in {tmp_path / 'store'}" in invoke("store", "verify")
+    key = next(iter(Store(tmp_path / "store")))
+    Store(tmp_path / "store").path(key).write_bytes(b"torn")
+    output = invoke("store", "verify", exit_code=1)
+    assert "6 records, 1 damaged" in output and f"{key}.safetensors; it will be computed again" in output
+    assert invoke("store", "prune", "--profile", "smoke").startswith("freed 0.0 MB")
+    assert len(list(Store(tmp_path / "store"))) == 3
+    invoke("sweep", "--profile", "smoke", "--set", "xs=[9]", "--jobs", "1")
+    invoke("store", "prune")
+    assert len(list(Store(tmp_path / "store"))) == 3  # a cell of no profile went
+
+
+def test_prune_keeps_results_whose_data_is_not_at_hand(invoke, catalogue, package, tmp_path):
+    package.replace("table", "seed: int = 0", "seed: int = 0\n    data: str = 'folder:disk'")
+    catalogue.TABLES["toy/table"] = package.load()
+    at_hand = True
+
+    def checksum(name):
+        if not at_hand:
+            raise ValueError(f"name: {name} is not there")
+        return "abc"
+
+    catalogue.work = lambda name, profile: tasks(name, catalogue.TABLES[name], profile, checksum)
+    invoke("sweep", "--profile", "smoke", "--jobs", "1")
+    at_hand = False
+    invoke("store", "prune")
+    assert len(list(Store(tmp_path / "store"))) == 3
+    assert "skipped 3 (name: folder:disk is not there)" in invoke("sweep", "--profile", "smoke")
+    assert json.loads(invoke("claims", "--json"))[0]["verdict"] == "not run in this profile"
+
+
+def make_book(tmp_path, code):
+    book = tmp_path / "book"
+    (book / "toy").mkdir(parents=True)
+    (book / "_toc.yml").write_text("format: jb-book\nroot: intro\nchapters:\n- file: toy/one\n")
+    (book / "intro.md").write_text("# Welcome\n")
+    parameters = new_code_cell('profile = "quick"\nsettings = []\nstore = None', metadata={"tags": ["parameters"]})
+    notebook = new_notebook(cells=[parameters, new_code_cell(code)])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, book / "toy" / "one.ipynb")
+    return book
+
+
+def test_run(invoke, tmp_path, monkeypatch):
+    book = make_book(tmp_path, "print(profile, settings)")
+    monkeypatch.setattr(runner, "render", lambda book: book / "_build" / "html" / "index.html")
+    command = ["run", "--book", str(book), "--profile", "smoke", "--jobs", "1", "--set", "xs=[1]"]
+    output = invoke(*command)
+    assert "cells: reused 0, computed 1" in output and str(book / "_build" / "html" / "index.html") in output
+    content = json.loads((book / "_build" / "tables" / "smoke" / "toy" / "table.json").read_text())
+    assert [row["x"] for row in content["rows"]] == [1] and content["provenance"]["finished"] == 1
+    staged = (book / "_build" / "stage" / "toy" / "one.ipynb").read_text()
+    assert "smoke ['xs=[1]']" in staged
+    again = invoke(*command)
+    assert "cells: reused 1, computed 0" in again and "toy/one: reused" in again
+
+
+def main(catalogue, monkeypatch, *words):
+    """The exit code and message of the real entry point."""
+    monkeypatch.setattr(sys, "argv", ["infocap", *words])
+    with pytest.raises(SystemExit) as caught:
+        cli.main(catalogue)
+    return caught.value.code
+
+
+def test_a_chapter_that_raises_is_a_message_and_an_exit_code(catalogue, monkeypatch, tmp_path):
+    book = make_book(tmp_path, "a = 1\n1 / 0")
+    code = main(catalogue, monkeypatch, "run", "--book", str(book), "--jobs", "1", "--store", str(tmp_path / "store"))
+    assert code.startswith(f"error: {book / 'toy' / 'one.ipynb'}, cell 2 of 2, line 2, `1 / 0`: ZeroDivisionError")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["sweep", "--profile", "quik"], "error: profile: no profile 'quik'; accepted: full, quick, smoke"),
+        (["sweep", "--set", "sed=1"], "error: set: no key 'sed'; the nearest is 'seeds'"),
+        (["sweep", "--shard", "3/3"], "error: shard: got 3/3; accepted: i/n with 0 <= i < n"),
+        (["sweep", "--set", "xs=[13]", "--set", "seeds=1", "--jobs", "1"], "error: 1 of 1 cells failed"),
+        (["run", "--book", "nowhere"], "error: book: got nowhere, which has no _toc.yml"),
+    ],
+)
+def test_mistakes_are_messages_not_tracebacks(catalogue, monkeypatch, tmp_path, words, message):
+    assert main(catalogue, monkeypatch, *words, "--store", str(tmp_path / "store")).startswith(message)
+
+
+def test_an_unknown_chapter_is_refused_before_anything_is_computed(catalogue, monkeypatch, tmp_path):
+    book = make_book(tmp_path, "1")
+    words = ["run", "--book", str(book), "--only", "toy/on", "--store", str(tmp_path / "store")]
+    assert "did you mean 'toy/one'?" in main(catalogue, monkeypatch, *words)
+    assert not (tmp_path / "store").exists()
+
+
+def test_doctor(invoke, monkeypatch):
+    monkeypatch.setattr(doctor, "_NEEDED", ())
+    monkeypatch.setattr(doctor, "_off_the_lock", list)
+    assert "all checks passed" in invoke("doctor")
+    monkeypatch.setattr(doctor, "_NEEDED", ("no_such_package",))
+    output = invoke("doctor", exit_code=1)
+    assert output.startswith("no_such_package cannot be imported (ModuleNotFoundError: ") and "fix: make" in output
+
+
+def test_doctor_recognizes_a_mismatched_pair(monkeypatch):
+    def broken(name):
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr(doctor, "_NEEDED", ("torchvision",))
+    monkeypatch.setattr(doctor.importlib, "import_module", broken)
+    assert doctor.faults()[0].startswith("torch and torchvision are not a matching pair")
+
+
+def test_doctor_names_versions_that_the_lock_lacks(monkeypatch):
+    monkeypatch.setattr(doctor.importlib.metadata, "version", lambda name: "0.0.1+cpu")
+    faults = doctor._off_the_lock()
+    assert any(line.startswith("torch 0.0.1: the lock has 2.") and "fix: make" in line for line in faults)
+
+
+def test_doctor_starts_where_torch_does_not(tmp_path):
+    """The command line imports torch; a broken one must not stop the command that explains it."""
+    (tmp_path / "torch.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    for name in ("torchvision", "papermill", "jupyter_book", "matplotlib", "seaborn", "cleanlab"):
+        (tmp_path / f"{name}.py").write_text("")
+    start = f"import sys, runpy; sys.path.insert(0, {str(tmp_path)!r}); sys.argv = ['infocap', 'doctor']"
+    command = [sys.executable, "-c", f"{start}; runpy.run_module('infocap', run_name='__main__')"]
+    outcome = subprocess.run(command, capture_output=True, text=True)
+    assert outcome.returncode == 1 and outcome.stderr == ""
+    assert outcome.stdout.startswith("torch and torchvision are not a matching pair")
+
+
+def test_a_scheduler_that_does_not_answer_is_a_message(catalogue, monkeypatch, tmp_path):
+    import dask
+
+    with dask.config.set({"distributed.comm.timeouts.connect": "0.2s"}):
+        words = ["sweep", "--store", str(tmp_path / "store"), "--scheduler", "tcp://127.0.0.1:9"]
+        assert "127.0.0.1:9" in main(catalogue, monkeypatch, *words)
