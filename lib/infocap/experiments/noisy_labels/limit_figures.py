@@ -88,7 +88,7 @@ def auxiliary_predictions(toys: pd.DataFrame, profile: str) -> plt.Figure:
         axes.set_xticks(places, ["$P$", *(f"{beta:g}" for beta in rows["parameter"]), "$s$"])
         axes.set(ylabel="probability", ylim=(0, 1), title=KINDS[kind][0])
         axes.grid(False, axis="x")
-    panels[1].set_xlabel(r"noisy label's law $P$,  then $q^*$ for each $\beta$,  then the prediction $s$")
+    panels[1].set_xlabel(r"noisy law $P$,   $q^*$ for each $\beta$,   prediction $s$")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     note(figure, "exact: closed forms, no training")
     return figure
@@ -103,7 +103,7 @@ def accuracies(rows: pd.DataFrame, profile: str) -> plt.Figure:
     for axes, (title, part) in zip(panels, settings, strict=True):
         _dots(axes, part, ACCURACIES)
         axes.set_title(title)
-    panels[-1].set_xlabel("accuracy on clean test labels (fraction)")
+    panels[-1].set_xlabel("clean test accuracy (fraction)")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left")
     note(figure, _runs(rows, profile))
     return figure
@@ -119,9 +119,8 @@ def memorized(rows: pd.DataFrame, profile: str) -> plt.Figure:
         style = {"memorized_information": ("at least memorized", PALETTE[0], "o")}
         _dots(axes, part, style, order="memorized_information", bounds=(0, limit))
         axes.axvline(limit, color="black", linewidth=1, linestyle="--")
-        axes.text(limit, 1.0, "noise entropy", ha="right", va="bottom", transform=axes.get_xaxis_transform())
         axes.set_xlim(-0.02 * limit, 1.03 * limit)
-        axes.set_title(title, loc="left")
+        axes.set_title("; ".join(filter(None, [title, "dashed: noise entropy"])), loc="right")
         axes.xaxis.set_major_locator(MaxNLocator(6))
     panels[-1].set_xlabel("memorized, at least (nats per label)")
     note(figure, _runs(rows, profile))
@@ -222,9 +221,8 @@ def detections(rows: pd.DataFrame, profile: str) -> plt.Figure:
     for axes, (title, part) in zip(panels, settings, strict=True):
         _dots(axes, part, style, order="auc")
         axes.axvline(0.5, color="black", linewidth=1, linestyle="--")
-        axes.text(0.5, 1.0, "chance, for the area", ha="center", va="bottom", transform=axes.get_xaxis_transform())
         axes.set_xlim(min(0.4, axes.get_xlim()[0]), 1.02)
-        axes.set_title(title, loc="right")
+        axes.set_title("; ".join(filter(None, [title, "dashed: chance, for the area"])), loc="right")
     panels[-1].set_xlabel("area, or precision (fraction)")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left")
     note(figure, _runs(rows, profile))
@@ -249,7 +247,7 @@ def suspicious_images(table: Table, row: int, count: int = 12) -> plt.Figure:
     for axes in panels.flat:
         axes.set_axis_off()
     for axes, i in zip(panels.flat, order, strict=False):
-        image = images[int(arrays["rows"][i])].permute(1, 2, 0).squeeze(-1)
+        image = images[int(arrays["rows"][i])].permute(1, 2, 0).squeeze(-1).numpy()
         given, true = int(arrays["noisy_labels"][i]), int(arrays["clean_labels"][i])
         axes.imshow(image, cmap="gray_r" if image.ndim == 2 else None)
         wrong = given != true
