@@ -18,7 +18,7 @@ import pandas as pd
 
 from infocap.study.tables import Table, interval
 
-__all__ = ["Claim", "Decision", "NotRun", "Verdict", "decide", "exceeds", "holds", "scorecard"]
+__all__ = ["Claim", "Decision", "NotRun", "Verdict", "decide", "exceeds", "holds", "scorecard", "stays_below"]
 
 
 class Verdict(StrEnum):
@@ -96,16 +96,28 @@ def exceeds(values: Sequence[float], threshold: float, what: str) -> Decision:
         >>> exceeds([0.31], 0.2, "gain").evidence
         'gain: 0.310 (1 run, no interval); must exceed 0.2'
     """
+    return _compare(values, threshold, what, above=True)
+
+
+def stays_below(values: Sequence[float], threshold: float, what: str) -> Decision:
+    """Decides "the mean of ``values`` is below ``threshold``"; otherwise as ``exceeds``.
+
+    Example:
+        >>> stays_below([0.31], 0.2, "share").evidence
+        'share: 0.310 (1 run, no interval); must stay below 0.2'
+    """
+    return _compare(values, threshold, what, above=False)
+
+
+def _compare(values: Sequence[float], threshold: float, what: str, above: bool) -> Decision:
     if not len(values):
         raise NotRun(f"{what}: no runs")
-    mean = float(np.mean(values))
-    low, high = interval(values)
-    if not mean > threshold:
-        verdict = Verdict.NOT_REPRODUCED
-    else:
-        verdict = Verdict.REPRODUCED if low > threshold else Verdict.PARTLY
+    mean, (low, high) = float(np.mean(values)), interval(values)
+    mean_holds, interval_holds = (mean > threshold, low > threshold) if above else (mean < threshold, high < threshold)
+    verdict = (Verdict.REPRODUCED if interval_holds else Verdict.PARTLY) if mean_holds else Verdict.NOT_REPRODUCED
     spread = f"95 % interval {low:.3f} to {high:.3f}, {len(values)} runs" if len(values) > 1 else "1 run, no interval"
-    return Decision(verdict, f"{what}: {mean:.3f} ({spread}); must exceed {threshold:g}")
+    wanted = "must exceed" if above else "must stay below"
+    return Decision(verdict, f"{what}: {mean:.3f} ({spread}); {wanted} {threshold:g}")
 
 
 def holds(condition: bool, evidence: str) -> Decision:

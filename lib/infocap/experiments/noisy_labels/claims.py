@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from infocap.experiments.noisy_labels.results import chosen, panel, runs
-from infocap.study.claims import Claim, Decision, NotRun, exceeds, holds
+from infocap.study.claims import Claim, Decision, NotRun, exceeds, holds, stays_below
 from infocap.study.tables import Table
 
 __all__ = ["CLAIMS"]
@@ -47,7 +47,7 @@ def cross_entropy_memorizes(table: Table, profile: Any) -> Decision:
 def limit_stores_little(table: Table, profile: Any) -> Decision:
     """At most 10 % of the noise entropy."""
     share = _memorized(chosen(_plain(main(table, profile), LIMIT), [LIMIT]))
-    return exceeds([-value for value in share], -0.1, "minus the share of the noise entropy")
+    return stays_below(share, 0.1, "share of the noise entropy")
 
 
 def limit_keeps_accuracy(table: Table, profile: Any) -> Decision:
@@ -98,8 +98,8 @@ def clean_labels_lose_nothing(table: Table, profile: Any) -> Decision:
     rows = _middle(panel(table, profile, "clean"), profile.noisy_labels.clean)
     limit = rows[rows["method"].str.startswith("limit")]
     limit = limit[limit["label"] == _best_label(limit)]
-    difference = _difference(limit, _plain(rows, "cross_entropy"), "final_accuracy")
-    return exceeds(difference, -0.01, f"final accuracy, {limit['label'].iloc[0]} minus cross-entropy")
+    loss = _difference(_plain(rows, "cross_entropy"), limit, "final_accuracy")
+    return stays_below(loss, 0.01, f"final accuracy, cross-entropy minus {limit['label'].iloc[0]}")
 
 
 def initialization_helps(table: Table, profile: Any) -> Decision:
@@ -118,8 +118,8 @@ def small_and_noisy_holds(table: Table, profile: Any) -> Decision:
     """The last epoch within five points of the best one, n = 2,000 and p = .8."""
     rows = panel(table, profile, "high_noise_small")
     rows = chosen(rows, [LIMIT])
-    drop = np.subtract(runs(rows, "final_accuracy"), runs(rows, "peak_accuracy"))
-    return exceeds(drop.tolist(), -0.05, "final minus peak accuracy")
+    drop = np.subtract(runs(rows, "peak_accuracy"), runs(rows, "final_accuracy"))
+    return stays_below(drop.tolist(), 0.05, "accuracy lost since the peak")
 
 
 def main(table: Table, profile: Any) -> pd.DataFrame:
