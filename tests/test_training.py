@@ -487,7 +487,7 @@ def test_records_are_in_evaluation_mode():
     for batched in (True, False):
         fits = many(lambda: Mode(16, 3), inputs, targets, batched=batched, **look)
         assert all(torch.all(logits == 0) for logits in fits.records.values())
-        assert fits.losses.std() > 0  # and training went on in training mode
+        assert fits.losses.std() > 1e-3  # and training went on in training mode
 
 
 def test_the_rule(monkeypatch):

@@ -15,7 +15,7 @@ from infocap import data
 from infocap.experiments.noisy_labels import results, training
 from infocap.experiments.noisy_labels.training import METHODS, PAIRS, Cell, make_split, measure
 from infocap.experiments.streams import stream
-from infocap.label_noise import limit_losses
+from infocap.label_noise import limit_losses, mislabel_score
 from infocap.study.claims import NotRun
 from infocap.study.tables import Table
 
@@ -331,6 +331,7 @@ def test_evaluation_by_hand():
     assert found["recovered_fraction"] == pytest.approx(clean / wrong)
     assert found["train_loss"] == pytest.approx(float(cross_entropy(predictions.double(), split.labels)))
     assert found["train_error"] == pytest.approx(float((predictions.argmax(1) != split.labels).double().mean()))
+    assert torch.equal(found["score"], mislabel_score(predictions.double(), split.labels).float())
     expected = Fixed()(split.test_inputs).argmax(1) == split.test_labels
     assert found["test_accuracy"] == pytest.approx(float(expected.double().mean()))
 
