@@ -257,7 +257,7 @@ def predict(model: nn.Module, inputs: Tensor, batch_size: int = 2048) -> Tensor:
 
 # One forward pass of one network on one batch, in floating-point operations. Measured on a CPU core with fused Adam
 # (``make bench``): up to 10 MFLOP batching is 1 to 3 times as fast (100 networks: up to 5 times), from 17 MFLOP on it
-# is mostly slower. The rule is at its worst for the papers' CNN at batch 10, 25 MFLOP: batching would gain 1.4 times.
+# is mostly slower. The rule is at its worst for the papers' CNN at batch 10, 25 MFLOP: batching would gain 1.5 times.
 BATCHED_BELOW = 14e6
 
 _ELEMENTWISE = (

@@ -179,7 +179,7 @@ def many() -> Iterator[Row]:
         subsets = torch.arange(2 * batch_size).expand(count, -1)
         make = partial(build, name, 10, **options)
         forward = flops(lambda make=make, data=data, batch_size=batch_size: make()(data[0][:batch_size]))
-        steps = max(3, min(60, int(4e9 / (count * (forward + 5e6)))))  # about half a second
+        steps = max(3, min(60, int(2e9 / (count * (forward + 5e6)))))
 
         def run(
             batched: bool, count=count, make=make, data=data, subsets=subsets, steps=steps, size=batch_size
