@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from infocap.study import profiles
 
@@ -50,6 +50,12 @@ class Panel(_Strict):
     augment: bool = False
     seeds: list[int]
     methods: list[Method]
+
+    @model_validator(mode="after")
+    def _options_fit_the_network(self):
+        if self.network != "mlp" and any(method.dropout for method in self.methods):
+            raise ValueError(f"dropout needs the network 'mlp', not {self.network!r}")
+        return self
 
 
 class NoisyLabels(_Strict):
