@@ -80,8 +80,9 @@ def _check(model: type[Model], content: dict[str, Any]) -> Model:
         faults = []
         for fault in error.errors():
             place = ".".join(str(part) for part in fault["loc"])
-            came = "" if fault["type"] == "missing" else f": got {fault['input']!r}"
-            wanted = f"{fault['msg'][0].lower()}{fault['msg'][1:]}"
+            came = "" if isinstance(fault["input"], dict) else f": got {fault['input']!r}"  # a table says too much
+            message = fault["msg"].removeprefix("Value error, ")
+            wanted = f"{message[0].lower()}{message[1:]}"
             if fault["type"] == "extra_forbidden":
                 wanted = f"no such key; accepted: {', '.join(_accepted(model, fault['loc'][:-1]))}"
             faults.append(f"{place}{came}; {wanted}")
