@@ -22,7 +22,7 @@ def store(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", [name for name in runner.chapters(BOOK)])
+@pytest.mark.parametrize("name", runner.chapters(BOOK))
 def test_chapter(name, store, tmp_path):
     book = tmp_path / "book"
     shutil.copytree(BOOK, book, ignore=shutil.ignore_patterns("_build"))
@@ -35,4 +35,5 @@ def test_chapter(name, store, tmp_path):
     executed = nbformat.read(book / "_build" / "stage" / f"{name}.ipynb", as_version=4)
     outputs = [output for cell in executed.cells for output in cell.get("outputs", [])]
     assert outputs and not [o.text for o in outputs if o.get("name") == "stderr"]
-    assert "profile: smoke" in "".join(o.text for o in outputs if o.output_type == "stream")
+    text = "".join(o.text for o in outputs if o.output_type == "stream")
+    assert "commit: " in text and "profile: quick" not in text

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infocap.experiments import catalogue as book
-from infocap.study.claims import Claim, Decision, NotRun, Verdict, decide, exceeds, holds, scorecard
+from infocap.study.claims import Claim, Decision, NotRun, Verdict, decide, exceeds, holds, scorecard, stays_below
 from infocap.study.tables import Table, interval
 
 TABLE = Table("toy", "smoke", pd.DataFrame({"y": [1.0, 2.0]}))
@@ -38,6 +38,13 @@ def test_evidence_says_how_many_runs():
 def test_reproduced_means_the_whole_interval(values, threshold):
     reproduced = exceeds(values, threshold, "x").verdict == Verdict.REPRODUCED
     assert reproduced == (len(values) > 1 and interval(values)[0] > threshold)
+
+
+@given(st.lists(st.floats(-10, 10), min_size=1, max_size=5), st.floats(-10, 10))
+def test_staying_below_mirrors_exceeding(values, threshold):
+    mirrored = exceeds([-value for value in values], -threshold, "x").verdict
+    assert stays_below(values, threshold, "x").verdict == mirrored
+    assert stays_below(values, threshold, "x").evidence.endswith(f"must stay below {threshold:g}")
 
 
 def test_exact_statements():

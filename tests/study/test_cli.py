@@ -196,6 +196,7 @@ def test_doctor_starts_where_torch_does_not(tmp_path):
 
 def test_a_scheduler_that_does_not_answer_is_a_message(catalogue, monkeypatch, tmp_path):
     import dask
+    import distributed  # noqa: F401, its defaults must be there before one of them is changed
 
     with dask.config.set({"distributed.comm.timeouts.connect": "0.2s"}):
         words = ["sweep", "--store", str(tmp_path / "store"), "--scheduler", "tcp://127.0.0.1:9"]
