@@ -31,8 +31,8 @@ from infocap.study.cells import code_fingerprint
 __all__ = ["ChapterError", "chapters", "check", "check_parameters", "execute", "render", "stage"]
 
 
-# Files instead of network ports: nobody else on the machine can connect, and chapters that start together never meet.
-_KERNEL = Config({"KernelManager": {"transport": "ipc"}})
+# Nobody else on the machine can talk to a kernel. (Sockets in files would collide between chapters of one folder.)
+_KERNEL = Config({"KernelManager": {"transport_encryption": "auto"}})
 
 
 class ChapterError(RuntimeError):
