@@ -20,7 +20,7 @@ setup: $(VENV)/ready  ## install everything into .venv
 $(VENV)/ready: lib/requirements.lock lib/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check 'uv>=0.5'
-	$(UV) pip install --quiet --python $(RUN) --require-hashes -r lib/requirements.lock
+	$(UV) pip install --quiet --compile-bytecode --python $(RUN) --require-hashes -r lib/requirements.lock
 	$(UV) pip install --quiet --python $(RUN) --no-deps --no-build-isolation -e lib
 	touch $@
 

@@ -82,7 +82,7 @@ def test_checksum_depends_on_paths_and_contents_only(tree, tmp_path_factory):
 def test_checksum_is_computed_once_per_process(tree, monkeypatch):
     folder, _ = tree
     before = data.checksum(f"folder:{folder}")
-    monkeypatch.setattr(folders, "ImageFolder", None)
+    monkeypatch.setattr("torchvision.datasets.ImageFolder", None)
     assert data.checksum(f"folder:{folder}") == before
 
 

@@ -167,6 +167,16 @@ def test_a_kernel_that_dies_is_named(book):
         stage(book, ["last"], USED, "profile", jobs=1)
 
 
+def test_chapters_of_one_folder_run_at_the_same_time(book):
+    toc = book / "_toc.yml"
+    toc.write_text(toc.read_text().replace("  - file: last\n", "  - file: one/second\n"))
+    for name in ("one/first", "one/second"):
+        write(book, name, "import time", *["time.sleep(0.1)"] * 10, f"print({name!r})")
+    stage(book, ["one/first", "one/second"], USED, "profile", jobs=2)
+    for name in ("one/first", "one/second"):
+        assert staged(book, name).cells[-1].outputs[0].text == f"{name}\n"
+
+
 def test_unknown_chapters_are_refused(book):
     with pytest.raises(ChapterError) as caught:
         run(book, ["one/frist"])

@@ -19,14 +19,13 @@ import platformdirs
 import torch
 from filelock import FileLock
 from torch import Tensor
-from torchvision import datasets
 
 from infocap.data import folders, packed
 
 __all__ = ["Dataset", "checksum", "class_names", "load", "root"]
 
-_PACKED = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST}
-_CIFAR = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}
+_PACKED = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}  # torchvision's classes
+_CIFAR = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}
 _FOLDER = "folder:"
 _ACCEPTED = (*_PACKED, *_CIFAR, "folder:<path>")
 
@@ -76,7 +75,7 @@ def load(name: str, root: str | os.PathLike | None = None) -> Dataset:
     _check_name(name)
     if name in _PACKED:
         folder = _packed_folder(name, root)
-        train, test = (_PACKED[name](folder, train=train) for train in (True, False))
+        train, test = (_reader(name)(folder, train=train) for train in (True, False))
         return Dataset(_scaled(train.data[:, None]), train.targets, _scaled(test.data[:, None]), test.targets)
     if name in _CIFAR:
         train, test = (_cifar(name, root, train=train) for train in (True, False))
@@ -112,7 +111,7 @@ def checksum(name: str, root: str | os.PathLike | None = None) -> str:
     if name in _PACKED:
         parts = packed.FILES[name].items()
     elif name in _CIFAR:
-        parts = [*_CIFAR[name].train_list, *_CIFAR[name].test_list]
+        parts = [*_reader(name).train_list, *_reader(name).test_list]
     else:
         return folders.digest(_folder_path(name))
     return hashlib.sha256("\n".join(f"{file} {digest}" for file, digest in parts).encode()).hexdigest()
@@ -142,7 +141,7 @@ def class_names(name: str, root: str | os.PathLike | None = None) -> tuple[str, 
     if name == "mnist":
         return tuple("0123456789")
     if name == "fashion-mnist":
-        return tuple(datasets.FashionMNIST.classes)
+        return tuple(_reader(name).classes)
     if name in _CIFAR:
         return tuple(_cifar(name, root, train=False).classes)
     return folders.classes(_folder_path(name))
@@ -187,7 +186,7 @@ def _root_path(given: str | os.PathLike | None) -> Path:
 def _packed_folder(name: str, given: str | os.PathLike | None) -> Path:
     """Make sure that torchvision finds verified files, and nothing else, below the returned folder."""
     folder = _root_path(given)
-    own = folder / _PACKED[name].__name__
+    own = folder / _PACKED[name]
     if (own / "processed").exists():
         # torchvision would read this old format first, and we could not vouch for what is in it.
         raise ValueError(f"root: {own / 'processed'} holds data in a format that is not verified; remove that folder")
@@ -201,8 +200,8 @@ def _packed_folder(name: str, given: str | os.PathLike | None) -> Path:
     return folder
 
 
-def _cifar(name: str, given: str | os.PathLike | None, train: bool) -> datasets.CIFAR10:
-    folder, reader = _root_path(given), _CIFAR[name]
+def _cifar(name: str, given: str | os.PathLike | None, train: bool):
+    folder, reader = _root_path(given), _reader(name)
     try:
         return reader(folder, train=train)
     except RuntimeError:  # torchvision's word for files that are missing or fail their MD5
@@ -217,6 +216,12 @@ def _cifar(name: str, given: str | os.PathLike | None, train: bool) -> datasets.
             f"name: {name!r} can be neither read nor downloaded ({_one_line(error)}); remedy: remove "
             f"{folder / reader.base_folder} if it exists, and put {reader.filename}, from {reader.url}, into {folder}"
         ) from error
+
+
+def _reader(name: str) -> type:
+    from torchvision import datasets  # seconds, which a page that reads no images does not spend
+
+    return getattr(datasets, (_PACKED | _CIFAR)[name])
 
 
 def _scaled(images: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.datasets import ImageFolder
 
 _BLOCK = 256  # images per task of the thread pool: enough to make the cost of a task vanish
 
@@ -67,7 +66,9 @@ def digest(path: Path) -> str:
     return total.hexdigest()
 
 
-def _splits(path: Path) -> list[ImageFolder]:
+def _splits(path: Path) -> list:
+    from torchvision.datasets import ImageFolder  # seconds, which a page that reads no images does not spend
+
     accepted = "accepted: a folder with images in train/<class>/ and test/<class>/"
     splits = []
     for name in ("train", "test"):
@@ -88,7 +89,7 @@ def _splits(path: Path) -> list[ImageFolder]:
     return splits
 
 
-def _read_images(split: ImageFolder, first: Path) -> Tensor:
+def _read_images(split, first: Path) -> Tensor:
     files = [Path(file) for file, _ in split.samples]
     pixels = np.empty((len(files), *_decode(first).shape), dtype=np.uint8)
 
