@@ -20,8 +20,8 @@ from infocap.study.claims import NotRun
 from infocap.study.tables import Table
 
 CELL = Cell(
-    data="fashion-mnist", network="mlp", widths=(16,), n=160, noise="uniform", rate=0.5, epochs=2, batch_size=32,
-    augment=False, method="cross_entropy", beta=3.0, lam=0.01, noise_std=0.0, noise_kind="gaussian",
+    data="fashion-mnist", network="mlp", widths=(16,), n=160, test_size=300, noise="uniform", rate=0.5, epochs=2,
+    batch_size=32, augment=False, method="cross_entropy", beta=3.0, lam=0.01, noise_std=0.0, noise_kind="gaussian",
     learning_rate=1e-3, weight_decay=0.0, dropout=0.0, warm_up=0, initialized=False,
     data_seed=0, noise_seed=0, init_seed=0, order_seed=0, device="cpu",
 )  # fmt: skip
@@ -220,7 +220,18 @@ def test_validation_is_disjoint_from_training_and_the_labels_belong_to_the_image
     larger = make_split(replace(CELL, n=200, rate=0.0))  # the next rows of the same order are the validation set
     assert torch.equal(larger.rows[:160], split.rows)
     assert torch.equal(larger.inputs[160:], split.validation_inputs)
-    assert torch.equal(split.test_labels, whole.test_labels)
+
+
+def test_all_runs_share_the_test_images():
+    whole, few = data.load("fashion-mnist"), make_split(replace(CELL, test_size=50))
+    images = (whole.test_inputs - 0.456) / 0.224
+    for other in (replace(CELL, data_seed=1, noise_seed=1, init_seed=1, order_seed=1), replace(CELL, n=80, rate=0.8)):
+        split = make_split(replace(other, test_size=50))
+        assert torch.equal(split.test_inputs, few.test_inputs) and torch.equal(split.test_labels, few.test_labels)
+    place = [int((images == image).flatten(1).all(1).nonzero()[0]) for image in few.test_inputs]
+    assert len(set(place)) == 50 and torch.equal(whole.test_labels[place], few.test_labels)
+    every = make_split(replace(CELL, test_size=10_000))  # more than there are
+    assert torch.equal(every.test_labels.sort().values, whole.test_labels.sort().values)
 
 
 def test_noise_follows_the_transition():

@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import platform
 import subprocess
+import textwrap
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def describe(*tables: Table) -> str:
         tables: The tables that the chapter read, all of one profile.
 
     Returns:
-        One line per field: versions, commit, profile, device and threads, and for each table its cells, the seconds
+        One field per line, long ones folded: versions, commit, profile, device and threads, and for each table its cells, the seconds
         that computing them took, whenever that was, and the commits that did.
 
     Example:
@@ -60,7 +61,8 @@ def describe(*tables: Table) -> str:
         commits = [facts["commit"]] if isinstance(facts["commit"], str) else facts["commit"]
         cells = f"{facts['finished']} of {facts['cells']} cells"
         content[table.name] = f"{cells}, {facts['seconds']:g} s of computation at {', '.join(commits)}"
-    return "\n".join(f"{name}: {value}" for name, value in content.items())
+    lines = (f"{name}: {value}" for name, value in content.items())
+    return "\n".join(textwrap.fill(line, width=80, subsequent_indent="  ") for line in lines)  # what a page shows
 
 
 @cache

@@ -41,7 +41,7 @@ def protocol(profile: Any) -> str:
     return (
         f"Profile `{profile.name}`: {sizes} images of {p.data}, {p.noise} noise at rate {rates}, "
         f"a network of type `{p.network}`{layers}, {p.epochs} epochs of Adam with batches of {p.batch_size}, "
-        f"{len(p.methods)} methods, {_times(len(p.seeds))} each."
+        f"{len(p.methods)} methods, {_times(len(p.seeds))} each, tested on {p.test_size:,} clean images."
     )
 
 

@@ -46,6 +46,7 @@ class Cell:
     network: str
     widths: tuple[int, ...]
     n: int
+    test_size: int
     noise: str
     rate: float
     epochs: int
@@ -76,7 +77,9 @@ def cells(profile: Any) -> list[Cell]:
 def panel_cells(profile: Any, name: str) -> list[Cell]:
     """The cells of one panel of the profile: every size, rate, method and seed."""
     panel = getattr(profile.noisy_labels, name)
-    shared = panel.model_dump(include={"data", "network", "widths", "noise", "epochs", "batch_size", "augment"})
+    shared = panel.model_dump(
+        include={"data", "network", "widths", "test_size", "noise", "epochs", "batch_size", "augment"}
+    )
     return [
         Cell(
             **shared,
@@ -171,7 +174,7 @@ def measure(cell: Cell) -> dict[str, Any]:
 
 
 def make_split(cell: Cell) -> Split:
-    """Draws ``n`` training and ``n / 4`` validation examples and corrupts the labels of both."""
+    """Draws ``n`` training and ``n / 4`` validation examples and corrupts their labels; all runs share the test images."""
     dataset = data.load(cell.data)  # a fifth of a second; kept in memory, it would look like a leak to the pool
     total = len(dataset.train_labels)
     if cell.n + cell.n // 4 > total:
@@ -186,6 +189,7 @@ def make_split(cell: Cell) -> Split:
     noisy = noise.corrupt(clean, transition, stream("noise", cell.noise_seed))
     inputs = _normalize(dataset.train_inputs[order])
     train, validation = slice(0, cell.n), slice(cell.n, None)
+    tested = torch.randperm(len(dataset.test_labels), generator=stream("test", 0))[: cell.test_size]
     parts = {
         "inputs": inputs[train],
         "labels": noisy[train],
@@ -193,8 +197,8 @@ def make_split(cell: Cell) -> Split:
         "rows": order[train],
         "validation_inputs": inputs[validation],
         "validation_labels": noisy[validation],
-        "test_inputs": _normalize(dataset.test_inputs),
-        "test_labels": dataset.test_labels,
+        "test_inputs": _normalize(dataset.test_inputs[tested]),
+        "test_labels": dataset.test_labels[tested],
         "transition": transition,
     }
     return Split(**{name: part.to(cell.device) for name, part in parts.items()})

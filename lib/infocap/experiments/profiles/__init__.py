@@ -43,6 +43,7 @@ class Panel(_Strict):
     network: Literal["mlp", "cnn", "resnet18", "resnet34", "resnet50"]
     widths: Annotated[tuple[int, ...], Field(strict=False)] = ()  # TOML has lists only
     sizes: list[Annotated[int, Field(ge=8)]]
+    test_size: int = Field(ge=1)
     noise: Literal["uniform", "pair"]
     rates: list[Annotated[float, Field(ge=0, le=1)]]
     epochs: int = Field(ge=1)
