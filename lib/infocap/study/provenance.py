@@ -45,8 +45,8 @@ def describe(*tables: Table) -> str:
         tables: The tables that the chapter read, all of one profile.
 
     Returns:
-        One field per line, long ones folded: versions, commit, profile, device and threads, and for each table its cells, the seconds
-        that computing them took, whenever that was, and the commits that did.
+        One field per line, long ones folded: versions, commit, profile, device and threads, and for each table its
+        cells, the seconds that computing them took, whenever that was, and the commits that did.
 
     Example:
         >>> describe().startswith("commit: ")

@@ -174,7 +174,7 @@ def measure(cell: Cell) -> dict[str, Any]:
 
 
 def make_split(cell: Cell) -> Split:
-    """Draws ``n`` training and ``n / 4`` validation examples and corrupts their labels; all runs share the test images."""
+    """Draws ``n`` training and ``n / 4`` validation examples and corrupts their labels; the test images are shared."""
     dataset = data.load(cell.data)  # a fifth of a second; kept in memory, it would look like a leak to the pool
     total = len(dataset.train_labels)
     if cell.n + cell.n // 4 > total:
