@@ -42,9 +42,12 @@ bench: setup  ## measure speed against references in the same run
 doctor: setup  ## say what is missing or mismatched, and the fix
 	$(INFOCAP) doctor
 
-student: setup  ## copies of the notebooks without solutions, in book/_build/student
-	$(RUN) -m jupyter nbconvert --to notebook --log-level WARN --output-dir book/_build/student \
-	  --Exporter.preprocessors=nbgrader.preprocessors.ClearSolutions book/*/exercises.ipynb
+student: setup  ## copies of the exercises without solutions, in book/_build/student
+	for notebook in book/*/exercises.ipynb; do \
+	  $(RUN) -m jupyter nbconvert --to notebook --log-level WARN \
+	    --output-dir "book/_build/student/$$(basename "$$(dirname "$$notebook")")" \
+	    --Exporter.preprocessors=nbgrader.preprocessors.ClearSolutions "$$notebook" || exit 1; \
+	done
 
 lock: setup  ## resolve lib/requirements.lock anew from the ranges in lib/pyproject.toml
 	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --all-extras --no-header \
