@@ -39,14 +39,16 @@ screenshots: setup  ## pictures of every page, desktop and phone, light and dark
 bench: setup  ## measure speed against references in the same run
 	$(RUN) tests/bench/bench.py
 
-doctor: setup  ## say what is missing or mismatched, and the fix
-	$(INFOCAP) doctor
+doctor:  ## say what is missing or mismatched, and the fix
+	@if [ -x $(RUN) ]; then cd lib && ../$(RUN) -m infocap doctor; \
+	else $(PYTHON) lib/infocap/study/doctor.py; fi
 
 student: setup  ## copies of the exercises without solutions, in book/_build/student
 	for notebook in book/*/exercises.ipynb; do \
 	  $(RUN) -m jupyter nbconvert --to notebook --log-level WARN \
 	    --output-dir "book/_build/student/$$(basename "$$(dirname "$$notebook")")" \
-	    --Exporter.preprocessors=nbgrader.preprocessors.ClearSolutions "$$notebook" || exit 1; \
+	    --Exporter.preprocessors=nbgrader.preprocessors.ClearSolutions \
+	    --Exporter.preprocessors=nbgrader.preprocessors.ClearHiddenTests "$$notebook" || exit 1; \
 	done
 
 lock: setup  ## resolve lib/requirements.lock anew from the ranges in lib/pyproject.toml

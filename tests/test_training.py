@@ -214,6 +214,17 @@ NAN[5, 0, 1, 2] = float("nan")
         ({"inputs": torch.zeros(0, 16)}, ValueError, "inputs: got an empty set; accepted: at least one example"),
         ({"targets": torch.zeros(3)}, ValueError, "targets: got 3 rows for 22 inputs; accepted: one per input"),
         ({"inputs": torch.zeros(N, 16).long()}, TypeError, "inputs: got torch.int64; accepted: a floating dtype"),
+        (
+            {"optimizer": torch.optim.SGD([torch.zeros(1)])},
+            TypeError,
+            "optimizer: got SGD; accepted: a function of the param",
+        ),
+        ({"optimizer": torch.optim.LBFGS}, TypeError, "optimizer: got LBFGS; accepted: optimizers that step without"),
+        (
+            {"schedule": torch.optim.lr_scheduler.ReduceLROnPlateau},
+            TypeError,
+            "schedule: got ReduceLROnPlateau; accepted: schedulers that step without a measured value",
+        ),
         ({"inputs": NAN}, ValueError, "inputs: example 5 has a value that is NaN or infinite; accepted: finite"),
         ({"inputs": NAN.sum((1, 2, 3))}, ValueError, "inputs: example 5 has a value that is NaN or infinite"),
         ({"targets": NAN}, ValueError, "targets: example 5 has a value that is NaN or infinite"),
@@ -542,6 +553,11 @@ def test_a_progress_bar_for_many(batched, capsys):
         ({"record": print}, ValueError, "eval_inputs: got None; record needs the inputs at which"),
         ({"targets": torch.zeros(3)}, ValueError, "targets: got 3 rows for 30 inputs"),
         ({"inputs": torch.zeros(POOL, 16).int()}, TypeError, "inputs: got torch.int32; accepted: a floating dtype"),
+        (
+            {"optimizer": torch.optim.SGD([torch.zeros(1)])},
+            TypeError,
+            "optimizer: got SGD; accepted: a function of the param",
+        ),
     ],
 )
 def test_errors_of_fit_many(change, error, message):

@@ -100,7 +100,8 @@ def fit(
 
     Raises:
         ValueError: Lengths that disagree, an empty set, values that are not finite, or a number out of range.
-        TypeError: Inputs that are not floating.
+        TypeError: Inputs that are not floating, an optimizer that is not a function of the parameters, LBFGS, or
+            ReduceLROnPlateau, which need more than a gradient.
 
     Cost: one forward and backward pass per step; beyond them about 0.1 ms. Nothing is copied but the batch.
 
@@ -115,8 +116,10 @@ def fit(
     _check_data(inputs, targets)
     _check_numbers(len(inputs), steps, batch_size, keep=keep, record_at=record_at or ())
     model.train()
-    optimizer = optimizer([p for p in model.parameters() if p.requires_grad])
+    optimizer = _optimizer(optimizer, model)
     scheduler = schedule(optimizer) if schedule else None
+    if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        raise TypeError("schedule: got ReduceLROnPlateau; accepted: schedulers that step without a measured value")
     losses, records, checkpoints = [], {}, {}
 
     def visit(step: int) -> None:
@@ -200,8 +203,8 @@ def fit_many(
         ValueError: Shapes that disagree, indices out of range, or ``batched=True`` where the rule above forbids it.
         TypeError: Inputs that are not floating.
 
-    Cost: M times ``steps`` forward and backward passes. Memory: the weights and optimizer state of M networks, and,
-    batched, the activations of M batches.
+    Cost: M times ``steps`` forward and backward passes. Memory: the weights and optimizer state of M networks; batched,
+    the activations of M batches; one by one, the logits ``[M, m, C]`` of all steps in ``record_at``.
 
     Example:
         >>> inputs, targets = torch.randn(6, 3), torch.arange(6) % 2
@@ -218,6 +221,7 @@ def fit_many(
     if record is not None and eval_inputs is None:
         raise ValueError("eval_inputs: got None; record needs the inputs at which the networks are evaluated")
     models = [seeded(build, int(seed)).to(inputs.device).train() for seed in init_seeds]
+    _optimizer(optimizer, models[0])  # the errors of fit, before anything is trained
     batch = inputs[subsets[0, :batch_size].to(inputs.device)]
     obstacle = _why_one_by_one(models[0], optimizer, batch)
     if batched and obstacle:
@@ -269,6 +273,17 @@ _ELEMENTWISE = (
 def _batches(n: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
     while True:
         yield from torch.randperm(n, generator=generator).split(batch_size)
+
+
+def _optimizer(make: Callable[..., torch.optim.Optimizer], model: nn.Module) -> torch.optim.Optimizer:
+    if not callable(make):
+        raise TypeError(
+            f"optimizer: got {type(make).__name__}; accepted: a function of the parameters, such as its class"
+        )
+    optimizer = make([p for p in model.parameters() if p.requires_grad])
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise TypeError("optimizer: got LBFGS; accepted: optimizers that step without evaluating the loss again")
+    return optimizer
 
 
 def _seed(seed: int, device: torch.device) -> None:

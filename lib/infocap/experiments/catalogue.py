@@ -3,20 +3,24 @@
 from types import ModuleType
 from typing import Any
 
+import joblib
+import torch
+
 from infocap import data
 from infocap.experiments.noisy_labels import claims as noisy_labels_claims
 from infocap.experiments.noisy_labels import toys, training
 from infocap.experiments.profiles import Profile, load_profile
 from infocap.study.claims import Claim
 from infocap.study.store import Store
-from infocap.study.sweep import Progress, Task, collect, sweep, tasks
+from infocap.study.sweep import Progress, Task, collect, sweep
+from infocap.study.sweep import tasks as cells_of
 from infocap.study.tables import Table
 
 __all__ = ["CLAIMS", "TABLES", "compute", "load_profile", "table", "work"]
 
 TABLES: dict[str, ModuleType] = {
+    "noisy_labels/training": training,  # long cells first, so that workers end together and start at full size
     "noisy_labels/toys": toys,
-    "noisy_labels/training": training,
 }
 
 CLAIMS: list[Claim] = [*noisy_labels_claims.CLAIMS]
@@ -24,13 +28,21 @@ CLAIMS: list[Claim] = [*noisy_labels_claims.CLAIMS]
 
 def work(name: str, profile: Profile) -> list[Task]:
     """The cells of a table in a profile, with their keys."""
-    return tasks(name, TABLES[name], profile, data.checksum)
+    return cells_of(name, TABLES[name], profile, data.checksum)
 
 
 def compute(names: list[str], profile: Profile, store: Store, **options: Any) -> Progress:
-    """Computes what the store lacks of some tables; ``options`` as in ``infocap.study.sweep.sweep``."""
-    measures = {name: TABLES[name].measure for name in names}
-    return sweep([task for name in names for task in work(name, profile)], measures, store, **options)
+    """Computes what the store lacks of some tables; ``options`` as in ``infocap.study.sweep.sweep``.
+
+    Raises:
+        ValueError: The profile wants a CUDA device, and neither this machine nor a cluster has one.
+    """
+    tasks = [task for name in names for task in work(name, profile)]
+    on_cluster = type(joblib.parallel.get_active_backend()[0]).__name__ == "DaskDistributedBackend"
+    nowhere = profile.device == "cuda" and not on_cluster and not torch.cuda.is_available()
+    if nowhere and any(task.key and task.key not in store for task in tasks):
+        raise ValueError("device: got 'cuda', and this machine has none; accepted: --set device=cpu")
+    return sweep(tasks, {name: TABLES[name].measure for name in names}, store, **options)
 
 
 def table(name: str, profile: Profile, store: str | None = None) -> Table:

@@ -126,7 +126,7 @@ def holds(condition: bool, evidence: str) -> Decision:
 
 
 def scorecard(claims: Sequence[Claim], tables: dict[str, Table], profile: Any) -> pd.DataFrame:
-    """One row per claim: name, statement, kind, source, thesis number, verdict, evidence, table."""
+    """One row per claim: name, statement, rule (its first sentence), kind, source, thesis, verdict, evidence, table."""
     rows = []
     for claim in claims:
         decision = decide(claim, tables[claim.table], profile)
@@ -134,6 +134,7 @@ def scorecard(claims: Sequence[Claim], tables: dict[str, Table], profile: Any) -
             {
                 "claim": claim.name,
                 "statement": claim.statement,
+                "rule": (claim.rule.__doc__ or "").split("\n")[0],
                 "kind": claim.kind,
                 "source": claim.source,
                 "thesis": claim.thesis_number,

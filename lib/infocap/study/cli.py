@@ -63,6 +63,9 @@ def make_app(catalogue) -> typer.Typer:
         for name in tables:
             write(table_of(name, chosen, store), book / "_build" / "tables" / chosen.name / f"{name}.json")
         keys = [task.key for name in catalogue.TABLES for task in catalogue.work(name, chosen)]
+        # Pages also say how much of the full profile has been computed.
+        full = [task.key for name in catalogue.TABLES for task in catalogue.work(name, catalogue.load_profile("full"))]
+        keys += [key for key in full if key in Store(store)]
         outcome = runner.stage(book, chapters, parameters, "\n".join([chosen.model_dump_json(), *keys]), jobs=jobs)
         for chapter, seconds in outcome.items():
             print(f"{chapter}: {seconds}")

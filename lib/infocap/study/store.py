@@ -11,8 +11,8 @@ computed.
 import hashlib
 import json
 import os
-import tempfile
 import time
+import uuid
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -146,15 +146,15 @@ class Store:
 def replace(path: Path, content: bytes) -> None:
     """Writes a file that other processes, and the next run, see whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    temporary = path.parent / f"{uuid.uuid4().hex}.tmp"  # not mkstemp, whose files nobody else may read
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

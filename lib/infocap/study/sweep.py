@@ -129,7 +129,9 @@ def sweep(
                 result = error
             failures.append(f"{task.table} {fields(task.cell)}\n{result}")
     if failures:
-        raise SweepError(f"{len(failures)} of {len(work)} cells failed; the others are stored\n" + "\n".join(failures))
+        shown, more = failures[:5], len(failures) - 5
+        shown += [f"and {more} more"] if more > 0 else []
+        raise SweepError(f"{len(failures)} of {len(work)} cells failed; the others are stored\n" + "\n".join(shown))
     return outcome
 
 

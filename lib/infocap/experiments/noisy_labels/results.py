@@ -12,10 +12,10 @@ from infocap.experiments.profiles import load_profile
 from infocap.study.cells import fields, key
 from infocap.study.claims import NotRun
 from infocap.study.store import Store
-from infocap.study.tables import Table, interval, summarize
+from infocap.study.tables import Table, interval
 
 __all__ = [
-    "METHOD_NAMES", "best", "by_method", "chosen", "coverage", "detection", "family", "label", "panel",
+    "METHOD_NAMES", "best", "chosen", "coverage", "detection", "family", "label", "panel",
     "ranking_text", "report", "runs", "value_text",
 ]  # fmt: skip
 
@@ -34,16 +34,14 @@ METHOD_NAMES = {
     "cleanlab": "cleanlab, pruned",
 }
 
-_IDENTITY = ["method", "label", "n", "rate"]
-
 
 def label(row: Any) -> str:
     """A method with its hyper-parameters, as figures and tables print it."""
     kind = "Laplace" if row["noise_kind"] == "laplace" else "Gaussian"
     limit = row["method"].startswith("limit")
     extras = {
-        f"β={row['beta']:g}": limit,
         f"λ={row['lam']:g}": row["method"] == "soft_penalty",
+        f"β={row['beta']:g}": limit or row["method"] == "soft_penalty",
         f"lr {row['learning_rate']:g}": row["learning_rate"] != 1e-3,
         f"dropout {row['dropout']:g}": row["dropout"] > 0,
         f"weight decay {row['weight_decay']:g}": row["weight_decay"] > 0,
@@ -100,11 +98,6 @@ def runs(rows: pd.DataFrame, value: str, **where: Any) -> list[float]:
     if rows.empty:
         raise NotRun(f"no run with {where}")
     return rows.sort_values("data_seed")[value].astype(float).tolist()
-
-
-def by_method(rows: pd.DataFrame, values: list[str]) -> pd.DataFrame:
-    """Means and intervals over seeds, one row per method, size and rate."""
-    return summarize(rows, _IDENTITY, values)
 
 
 def chosen(rows: pd.DataFrame, methods: list[str]) -> pd.DataFrame:
@@ -210,7 +203,7 @@ def coverage(store: Store | str | None, profile: Any) -> pd.DataFrame:
     Cost: a second; every cell of the ``full`` profile is looked up.
     """
     store = store if isinstance(store, Store) else Store(store)
-    full = load_profile("full")
+    full = profile if profile.name == "full" else load_profile("full")
     rows = []
     for name in type(full.noisy_labels).model_fields:
         settings, here = getattr(full.noisy_labels, name), training.panel_cells(profile, name)

@@ -5,6 +5,7 @@ so that methods which are compared share them. Nothing is chosen on test data: *
 best accuracy on noisy validation labels. ``peak`` is the best test accuracy along training, an oracle for diagnosis.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -126,12 +127,12 @@ class WithAuxiliary(nn.Module):
 
 
 class WithFeatures(nn.Module):
-    """As ``WithAuxiliary``, with the input of the classifier's last layer, which has no bias."""
+    """As ``WithAuxiliary``, with the input of the classifier's last layer, which loses its bias."""
 
     def __init__(self, classifier: nn.Sequential, auxiliary: nn.Module):
         super().__init__()
-        last = nn.Linear(classifier[-1].in_features, classifier[-1].out_features, bias=False)
-        self.classifier, self.auxiliary = nn.Sequential(*classifier[:-1], last), auxiliary
+        classifier[-1].register_parameter("bias", None)
+        self.classifier, self.auxiliary = classifier, auxiliary
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         features = self.classifier[:-1](inputs)
@@ -235,7 +236,7 @@ def train(
     evaluate: Callable[[nn.Module], dict[str, Any]] | None = None,
     keep: bool = False,
 ):
-    """One ``fit`` with the cell's settings; evaluates at about nine epochs."""
+    """One ``fit`` with the cell's settings; evaluates at the epochs of ``checkpoints``."""
     inputs = split.inputs if inputs is None else inputs
     targets = split.labels if targets is None else targets
     per_epoch = -(-len(inputs) // cell.batch_size)
@@ -258,8 +259,12 @@ def train(
 
 
 def checkpoints(epochs: int) -> list[int]:
-    """Epochs at which a run is measured: the first three, then a sixth of the run apart, and the last."""
-    return sorted({epoch for epoch in (1, 2, 3) if epoch <= epochs} | {-(-epochs * k // 6) for k in range(1, 7)})
+    """Epochs at which a run is measured: the first, the last, and between them each at most 1.6 times the one before.
+
+    Cross-entropy peaks within a few epochs and LIMIT late, so that the looks are close where things change fast.
+    """
+    count = max(8, math.ceil(math.log(epochs) / math.log(1.6)))
+    return sorted({math.ceil(epochs ** (k / count) - 1e-9) for k in range(count + 1)})
 
 
 def adam(parameters: list[nn.Parameter], *, learning_rate: float, weight_decay: float) -> torch.optim.Adam:

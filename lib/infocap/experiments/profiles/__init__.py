@@ -1,6 +1,7 @@
 """The sizes of all experiments: one TOML file per profile, checked by these models.
 
-Every profile has the same keys. A panel with ``seeds = []`` is not run in that profile, and the book says so.
+Every profile has the same keys. A panel of the larger data sets with ``seeds = []`` is not run in that profile, and the
+book says so.
 """
 
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from infocap.experiments.noisy_labels.training import PAIRS
 from infocap.study import profiles
 
 __all__ = ["Method", "NoisyLabels", "Panel", "Profile", "load_profile"]
@@ -40,7 +42,7 @@ class Panel(_Strict):
     """A grid of trainings: every size, noise rate, method and seed."""
 
     data: Annotated[str, Field(pattern=r"^(mnist|fashion-mnist|cifar10|cifar100|folder:.+)$")]
-    network: Literal["mlp", "cnn", "resnet18", "resnet34", "resnet50"]
+    network: Literal["mlp", "cnn", "lenet", "resnet20", "resnet56", "resnet18", "resnet34", "resnet50"]
     widths: Annotated[tuple[int, ...], Field(strict=False)] = ()  # TOML has lists only
     sizes: list[Annotated[int, Field(ge=8)]]
     test_size: int = Field(ge=1)
@@ -58,6 +60,12 @@ class Panel(_Strict):
             raise ValueError(f"dropout needs the network 'mlp', not {self.network!r}")
         return self
 
+    @model_validator(mode="after")
+    def _pairs_are_known(self):
+        if self.noise == "pair" and self.data not in PAIRS:
+            raise ValueError(f"pair noise is defined for {' and '.join(PAIRS)}, not for {self.data!r}")
+        return self
+
 
 class NoisyLabels(_Strict):
     """The panels of part 1."""
@@ -73,6 +81,16 @@ class NoisyLabels(_Strict):
     cifar10_pair: Panel
     cifar100: Panel
     clothing1m: Panel
+
+    @model_validator(mode="after")
+    def _what_the_chapters_draw_is_run(self):
+        for name in ("memorization", "main", "high_noise", "high_noise_small", "pair", "clean", "beta"):
+            panel = getattr(self, name)
+            if not (panel.sizes and panel.rates and panel.seeds and panel.methods):
+                raise ValueError(f"{name}: the chapters draw this panel; sizes, rates, seeds and methods need an entry")
+        if 0.5 not in self.main.rates:
+            raise ValueError("main: the claims read the rate 0.5, which rates must contain")
+        return self
 
 
 class Profile(_Strict):
