@@ -183,7 +183,8 @@ def minimum_error_rate(noise_entropy: Tensor, information: Tensor, num_classes: 
     """The smallest error rate on the noisy training labels that so much stored information allows.
 
     It is the smallest r with ``h(r) + r ln(K - 1) >= noise_entropy - information``. The left side increases on
-    [0, (K - 1) / K], so bisection finds it. Without information, uniform noise gives its own rate back, if that is at most (K - 1) / K.
+    [0, (K - 1) / K], so bisection finds it. Without information, uniform noise gives its own rate back,
+    if that is at most (K - 1) / K.
 
     Args:
         noise_entropy: entropy of a label given its input, nats per label, in [0, ln K].
