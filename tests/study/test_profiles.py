@@ -17,8 +17,8 @@ def test_all_profiles_have_the_same_keys():
 
 
 def test_a_setting_changes_its_key_only():
-    changed = load_profile("smoke", ["noisy_labels.main.epochs=7", "noisy_labels.main.rates=[0.1, 0.2]"])
-    main = PROFILES["smoke"].noisy_labels.main.model_copy(update={"epochs": 7, "rates": [0.1, 0.2]})
+    changed = load_profile("smoke", ["noisy_labels.main.epochs=7", "noisy_labels.main.rates=[0.1, 0.5]"])
+    main = PROFILES["smoke"].noisy_labels.main.model_copy(update={"epochs": 7, "rates": [0.1, 0.5]})
     assert changed == PROFILES["smoke"].model_copy(
         update={"noisy_labels": PROFILES["smoke"].noisy_labels.model_copy(update={"main": main})}
     )
@@ -51,6 +51,13 @@ def test_strings_need_no_quotes(text):
         ("noisy_labels.main.rates=[nan]", "noisy_labels.main.rates.0: got nan; input should be a finite number"),
         ("noisy_labels.main.network=vit", "noisy_labels.main.network: got 'vit'; input should be 'mlp', "),
         ("noisy_labels.main=3", "noisy_labels.main: got 3; input should be a valid dictionary"),
+        ("noisy_labels.main.seeds=[]", "noisy_labels; main: the chapters draw this panel; sizes, rates, seeds and "),
+        ("noisy_labels.main.rates=[0.3]", "noisy_labels; main: the claims read the rate 0.5, which rates must contain"),
+        ("noisy_labels.main.network=cnn", "noisy_labels.main; dropout needs the network 'mlp', not 'cnn'"),
+        (
+            "noisy_labels.pair.data=mnist",
+            "noisy_labels.pair; pair noise is defined for fashion-mnist and cifar10",
+        ),
         ("device=tpu", "device: got 'tpu'; input should be 'cpu' or 'cuda'"),
         (
             "noisy_labels.main.methods=[{method='mae', bta=1}]",

@@ -169,3 +169,12 @@ def test_listing_is_sorted_and_ignores_other_files(store):
     (store.root / "aa" / "elsewhere.safetensors").write_bytes(b"")
     assert list(store) == ["aabb", "bbcc"]
     assert "aabb" in store and "ffff" not in store and store.get("ffff") is None
+
+
+def test_others_may_read_a_record(store):
+    before = os.umask(0o022)
+    try:
+        store.put("abcd", RECORD)
+    finally:
+        os.umask(before)
+    assert store.path("abcd").stat().st_mode & 0o777 == 0o644

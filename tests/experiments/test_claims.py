@@ -1,0 +1,110 @@
+"""Each rule of part 1 decides its statement: made-up tables for which the verdict is known."""
+
+import pandas as pd
+import pytest
+
+from infocap.experiments.catalogue import CLAIMS, TABLES
+from infocap.experiments.noisy_labels import claims, toys, training
+from infocap.experiments.profiles import load_profile
+from infocap.study.cells import fields
+from infocap.study.claims import Verdict, decide
+from infocap.study.tables import Table
+
+PROFILE = load_profile("quick")
+BY_NAME = {claim.name.removeprefix("noisy-labels/"): claim for claim in CLAIMS}
+
+
+def world(cell, **change):
+    """A world in which every claim on networks is true; ``change`` maps a part of it to something else."""
+    good = {
+        "cross_entropy": 0.40, "noisy": 0.45, "soft_penalty": 0.60, "limit": 0.75, "initialized": 0.80, "other": 0.50,
+        "pair": 0.80, "clean": 0.82, "clean_limit": 0.83, "lost": 0.02, "stored": 0.01, "memorized": 0.99, "auc": 0.96,
+        "peak": 0.05,
+    } | change  # fmt: skip
+    limit = cell.method.startswith("limit")
+    if cell.rate == 0.0:
+        final = good["clean_limit"] if limit else good["clean"]
+    elif cell.noise == "pair":
+        final = good["pair"] if cell.method == "dmi" else 0.6
+    elif limit:
+        final = good["initialized"] if cell.initialized else good["limit"]
+    elif cell.method == "cross_entropy" and cell.noise_std:
+        final = good["noisy"]
+    else:
+        final = good.get(cell.method, good["other"])
+    final += 0.001 * cell.data_seed
+    lost = good["lost"] if limit else good["peak"]
+    return {
+        "final_accuracy": final,
+        "peak_accuracy": final + lost,
+        "final_validation_accuracy": final / 2,
+        "noise_entropy": 2.0,
+        "memorized_information": 2.0 * (good["stored"] if limit else good["memorized"]) - 1e-3 * cell.data_seed,
+        "auc": good["auc"] + 0.001 * cell.data_seed,
+    }
+
+
+def table(**change):
+    cells = dict.fromkeys(training.cells(PROFILE))
+    return Table("training", "quick", pd.DataFrame([fields(cell) | world(cell, **change) for cell in cells]))
+
+
+def verdict(name, table):
+    return decide(BY_NAME[name], table, PROFILE).verdict
+
+
+ON_NETWORKS = {
+    "cross-entropy-memorizes": {"memorized": 0.8},
+    "limit-stores-little": {"stored": 0.2},
+    "limit-keeps-accuracy": {"limit": 0.55},
+    "limit-peaks-higher": {"peak": 0.5},
+    "noise-is-not-enough": {"noisy": 0.6},
+    "prediction-beats-penalty": {"soft_penalty": 0.76},
+    "finds-mislabelled": {"auc": 0.9},
+    "pair-noise-is-hard": {"pair": 0.5},
+    "clean-labels-lose-nothing": {"clean_limit": 0.8},
+    "initialization-helps": {"initialized": 0.7},
+    "small-and-noisy-holds": {"lost": 0.2},
+}
+
+
+def test_every_claim_on_networks_is_here():
+    assert {name for name, claim in BY_NAME.items() if claim.table == "noisy_labels/training"} == set(ON_NETWORKS)
+    assert all(claim.table in TABLES and claim.rule.__doc__ for claim in CLAIMS)
+
+
+@pytest.mark.parametrize("name", ON_NETWORKS)
+def test_a_rule_decides_its_statement(name):
+    assert verdict(name, table()) == Verdict.REPRODUCED
+    assert verdict(name, table(**ON_NETWORKS[name])) == Verdict.NOT_REPRODUCED
+    assert verdict(name, Table("training", "quick", pd.DataFrame())) == Verdict.NOT_RUN
+
+
+def test_noisy_gradients_lose_nothing_where_limit_gains_nothing():
+    assert verdict("noise-is-not-enough", table(limit=0.35, noisy=0.1)) == Verdict.NOT_REPRODUCED
+
+
+def test_the_choice_looks_at_validation_only():
+    """A variant that is better on test data and worse on noisy validation labels is not chosen."""
+    frame = table().frame
+    lucky = (frame["method"] == "soft_penalty") & (frame["lam"] == 0.1)
+    frame.loc[lucky, ["final_accuracy", "final_validation_accuracy"]] = [0.99, 0.1]
+    assert verdict("prediction-beats-penalty", Table("training", "quick", frame)) == Verdict.REPRODUCED
+
+
+@pytest.fixture(scope="module")
+def exact():
+    return pd.DataFrame([fields(cell) | toys.measure(cell) for cell in toys.cells(None)])
+
+
+@pytest.mark.parametrize("name, column", [("fano-toys", "expected_errors"), ("generalization-toys", "gap_bound")])
+def test_the_exact_claims(name, column, exact):
+    assert verdict(name, Table("toys", "quick", exact)) == Verdict.REPRODUCED
+    broken = exact.assign(**{column: exact[column] - 1e-3})
+    assert verdict(name, Table("toys", "quick", broken)) == Verdict.NOT_REPRODUCED
+    assert verdict(name, Table("toys", "quick", exact.iloc[1:])) == Verdict.NOT_RUN
+
+
+def test_the_main_setting_is_the_middle_size_at_rate_one_half():
+    rows = claims.main(table(), PROFILE)
+    assert set(rows["rate"]) == {0.5} and rows["n"].nunique() == 1
