@@ -80,10 +80,16 @@ def test_a_broken_rule_is_an_error_not_a_verdict():
 
 
 def test_scorecard_has_a_row_per_claim():
-    rule = claim(lambda table, profile: holds(bool((table.frame["y"] > profile).all()), "all"))
-    (row,) = scorecard([rule], {"toy": TABLE}, 1.5).to_dict("records")
+    def rule(table, profile):
+        """All exceed.
+
+        The rest is not shown.
+        """
+        return holds(bool((table.frame["y"] > profile).all()), "all")
+
+    (row,) = scorecard([claim(rule)], {"toy": TABLE}, 1.5).to_dict("records")
     assert row == {
-        "claim": "part/claim", "statement": "A sentence.", "kind": "book", "source": "here", "thesis": "93.1 %",
+        "claim": "part/claim", "statement": "A sentence.", "rule": "All exceed.", "kind": "book", "source": "here", "thesis": "93.1 %",
         "verdict": "not reproduced", "evidence": "all", "table": "toy",
     }  # fmt: skip
 

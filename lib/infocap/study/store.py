@@ -57,6 +57,7 @@ class Store:
         root: The folder, made on first use; ``None`` is the user's cache folder.
 
     Example:
+        >>> import tempfile
         >>> store = Store(tempfile.mkdtemp())
         >>> store.put("ab12", Record("toy", {"n": 1}, {"x": 2.0}, {}))
         >>> store.get("ab12").result, store.get("cd34")
