@@ -89,8 +89,8 @@ def test_scorecard_has_a_row_per_claim():
 
     (row,) = scorecard([claim(rule)], {"toy": TABLE}, 1.5).to_dict("records")
     assert row == {
-        "claim": "part/claim", "statement": "A sentence.", "rule": "All exceed.", "kind": "book", "source": "here", "thesis": "93.1 %",
-        "verdict": "not reproduced", "evidence": "all", "table": "toy",
+        "claim": "part/claim", "statement": "A sentence.", "rule": "All exceed.", "kind": "book", "source": "here",
+        "thesis": "93.1 %", "verdict": "not reproduced", "evidence": "all", "table": "toy",
     }  # fmt: skip
 
 
