@@ -7,9 +7,9 @@ torchvision looks for them. A file counts only if its SHA-256 is the one below; 
 import functools
 import hashlib
 import lzma
-import os
-import uuid
 from pathlib import Path
+
+from infocap import _files
 
 BUNDLED = Path(__file__).parent / "bundled"
 
@@ -62,7 +62,7 @@ def unpack(name: str, folder: Path) -> None:
         if not _is_intact(folder / file, sha256):
             content = _original(f"{name}-{file}.xz", sha256)
             try:
-                _write(folder / file, content)
+                _files.replace(folder / file, content)
             except PermissionError:
                 # Windows lets nobody replace a file that another process, which was faster, is reading.
                 if not _is_intact(folder / file, sha256):
@@ -97,16 +97,3 @@ def _original(packed: str, sha256: str) -> bytes:
 
 def _damaged(packed: str, reason: str) -> str:
     return f"the packaged file {BUNDLED / packed} is damaged ({reason}); install infocap again"
-
-
-def _write(target: Path, content: bytes) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)

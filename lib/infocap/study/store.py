@@ -10,9 +10,7 @@ computed.
 
 import hashlib
 import json
-import os
 import time
-import uuid
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,7 +22,9 @@ import platformdirs
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-__all__ = ["DamagedRecordWarning", "Record", "Store", "replace"]
+from infocap._files import replace
+
+__all__ = ["DamagedRecordWarning", "Record", "Store"]
 
 
 class DamagedRecordWarning(UserWarning):
@@ -142,21 +142,6 @@ class Store:
             return Record(*json.loads(text), arrays=arrays)
         except (SafetensorError, TypeError) as error:
             raise ValueError(f"not a whole record ({error})") from error
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Writes a file that other processes, and the next run, see whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f"{uuid.uuid4().hex}.tmp"  # not mkstemp, whose files nobody else may read
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _checksum(key: str, text: str, arrays: dict[str, np.ndarray]) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from infocap.study.store import replace
+from infocap._files import replace
 
 __all__ = ["Table", "interval", "read", "summarize", "write"]
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
+from infocap import data
 from infocap.experiments.noisy_labels.results import panel
 from infocap.information import memorized_information, minimum_error_rate
 from infocap.study import style
@@ -29,7 +30,6 @@ __all__ = [
     "toy_errors",
 ]
 
-NUM_CLASSES = {"mnist": 10, "fashion-mnist": 10, "cifar10": 10, "cifar100": 100}
 PLAIN = "cross-entropy"
 
 
@@ -55,7 +55,7 @@ def histories(training: Table, profile: Any) -> pd.DataFrame:
     parts = []
     for run in panel(training, profile, "memorization").to_dict("records"):
         part = pd.DataFrame(run.pop("history"))
-        classes = NUM_CLASSES[run["data"]]
+        classes = len(data.class_names(run["data"]))
         entropy = run["noise_entropy"]
         part["by_errors"] = memorized_information(entropy, part["train_error"].tolist(), classes).numpy()
         part["ignorant_error"] = float(minimum_error_rate(entropy, 0.0, classes))
