@@ -160,6 +160,16 @@ def _geometric(value, rate, steps):
     return rate * total
 
 
+@pytest.mark.parametrize(("rate", "steps"), [(0.5, 1), (2.0, 1), (2.0, 2), (2.0, 300)])
+def test_learning_rates_at_the_limit_and_steps_that_fit_exactly(rate, steps):
+    """On the identity g is a number: of one step a constant, at twice the inverse eigenvalue it comes down to 0."""
+    targets, kernel = torch.tensor([1.0, -2.0, 4.0], dtype=torch.float64), torch.eye(3, dtype=torch.float64)
+    out = leave_one_out(kernel, targets, kernel, learning_rate=rate, steps=steps)
+    close(out.residual, targets)
+    fitted = 1 - (1 - rate) ** steps
+    torch.testing.assert_close(out.prediction_shift, -fitted * torch.diag(targets), atol=1e-9, rtol=1e-9)
+
+
 def test_leverage_and_the_influence_version():
     jacobian, residual, jacobian_eval = problem()
     kernel, kernel_eval = kernels(jacobian, jacobian_eval, None)

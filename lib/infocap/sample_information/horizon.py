@@ -55,7 +55,8 @@ class Rational:
         constant: Real.
         poles: ``[P]`` complex, none on the interval; of a conjugate pair only the upper one.
         residues: ``[P]`` complex, doubled for a conjugate pair.
-        error: Largest relative error on points that the fit has not seen.
+        error: Largest error on points that the fit has not seen, relative to ``g(0) / (1 + g(0) x)``: the size of g
+            without its oscillation, by which g may come down to 0.
     """
 
     constant: float
@@ -71,10 +72,10 @@ def rational(g: Callable[[Array], Array], largest: float) -> Rational:
     """Fits a positive function on ``[0, largest]`` by simple poles.
 
     The AAA algorithm (Nakatsukasa, Sete and Trefethen, 2018) places the poles; constant and residues are then refitted
-    by least squares on the relative error.
+    by least squares on the error relative to ``g(0) / (1 + g(0) x)``.
 
     Args:
-        g: Positive and smooth, evaluated on arrays.
+        g: Smooth and not negative, positive at 0, evaluated on arrays.
         largest: Upper end of the interval, positive.
 
     Returns:
@@ -90,6 +91,9 @@ def rational(g: Callable[[Array], Array], largest: float) -> Rational:
     near = np.geomspace(1e-9, 0.5, 400)
     points = largest * np.unique(np.concatenate([[0.0], near, 1 - near, np.linspace(0, 1, 200), [1.0]]))
     values = g(points)
+    if np.ptp(values) <= 1e-14 * values[0]:  # one step: AAA divides 0 by 0 on a constant
+        return Rational(float(values[0]), np.empty(0, complex), np.empty(0, complex), float(np.ptp(values) / values[0]))
+    size = values[0] / (1 + values[0] * points)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # AAA warns where it stops at rounding; the error below is what counts
         poles = AAA(points, values, rtol=2e-16, max_terms=40, clean_up=False).poles()
@@ -99,12 +103,12 @@ def rational(g: Callable[[Array], Array], largest: float) -> Rational:
     poles = poles[(poles.imag > 0) | (on_axis & ((poles.real < 0) | (poles.real > largest)))]
     terms = 1 / (points[:, None] - poles)
     upper = poles.imag > 0
-    columns = np.concatenate([np.ones((len(points), 1)), terms.real, -terms.imag[:, upper]], 1) / values[:, None]
+    columns = np.concatenate([np.ones((len(points), 1)), terms.real, -terms.imag[:, upper]], 1) / size[:, None]
     scale = np.abs(columns).max(0)
-    solution = np.linalg.lstsq(columns / scale, np.ones(len(points)), rcond=None)[0] / scale
+    solution = np.linalg.lstsq(columns / scale, values / size, rcond=None)[0] / scale
     residues = solution[1 : 1 + len(poles)].astype(complex)
     residues[upper] += 1j * solution[1 + len(poles) :]
     fit = Rational(float(solution[0]), poles, residues, 0.0)
     between = (points[1:] + points[:-1]) / 2
-    error = np.abs(fit(between) / g(between) - 1).max()
+    error = (np.abs(fit(between) - g(between)) * (1 / values[0] + between)).max()
     return Rational(fit.constant, poles, residues, float(error))
