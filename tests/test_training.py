@@ -566,3 +566,46 @@ def test_errors_of_fit_many(change, error, message):
     with pytest.raises(error, match=message) as caught:
         many(ARCHITECTURES["linear"][1], arguments.pop("inputs"), arguments.pop("targets"), **arguments)
     assert "\n" not in str(caught.value)
+
+
+# AnchoredSGD
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.8])
+@pytest.mark.parametrize("batched", [True, False])
+def test_weight_decay_towards_the_initial_weights(batched, decay):
+    """Equal to the penalty as a part of the loss, for single runs and for many at once."""
+
+    def make():
+        return ARCHITECTURES["mlp"][1]().double()
+
+    inputs, targets = images(POOL, dtype=torch.float64)[0], torch.randn(POOL, 3, generator=generator(4)).double()
+    optimizer, seeds = partial(training.AnchoredSGD, lr=0.1, weight_decay=decay), [0, 1, 2]
+    options = {"loss": mse_loss, "steps": 60, "batch_size": 7}
+    many_at_once = fit_many(
+        make, inputs, targets, SUBSETS, init_seeds=seeds, order_seeds=seeds, optimizer=optimizer, batched=batched,
+        **options,
+    )  # fmt: skip
+    for seed, rows in zip(seeds, SUBSETS, strict=True):
+        plain, start = seeded(make, seed), seeded(make, seed)
+
+        def penalized(outputs, labels, plain=plain, start=start):
+            pairs = zip(plain.parameters(), start.parameters(), strict=True)
+            return mse_loss(outputs, labels) + decay / 2 * sum((p - q.detach()).square().sum() for p, q in pairs)
+
+        by_hand(plain, inputs[rows], targets[rows], penalized, partial(torch.optim.SGD, lr=0.1), 60, 7, seed)
+        single = train(seeded(make, seed), inputs[rows], targets[rows], optimizer=optimizer, seed=seed, **options).model
+        for name, tensor in plain.state_dict().items():
+            close(single.state_dict()[name], tensor, 1e-10)
+            close(many_at_once.weights[name][seed], tensor, 1e-10)
+        assert max((p - q).abs().max() for p, q in zip(plain.parameters(), start.parameters(), strict=True)) > 0.01
+
+
+def test_weights_halfway_back_and_a_weight_without_gradient():
+    used, unused = nn.Parameter(torch.tensor([3.0])), nn.Parameter(torch.tensor([2.0]))
+    optimizer = training.AnchoredSGD([used, unused], lr=0.5, weight_decay=1.0)
+    used.data, unused.data, used.grad = torch.tensor([5.0]), torch.tensor([7.0]), torch.zeros(1)
+    for expected in (4.0, 3.5, 3.25):
+        used.grad.zero_()
+        optimizer.step()
+        assert (used.item(), unused.item()) == (expected, 7.0)

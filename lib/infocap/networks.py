@@ -95,8 +95,10 @@ def mlp(
     return nn.Sequential(*layers, nn.Linear(in_features, num_outputs))
 
 
-def cnn(num_outputs: int, channels: int = 1, image_size: int = 28, batch_norm: bool = True) -> nn.Sequential:
-    """The four-layer network of the LIMIT and f-CMI papers: 32-32-64-256 channels, then 128 hidden units."""
+def cnn(
+    num_outputs: int, channels: int = 1, image_size: int = 28, batch_norm: bool = True, hidden: int = 128
+) -> nn.Sequential:
+    """The papers' four-layer network: 32-32-64-256 channels, then ``hidden`` units (256 for sample information)."""
     _check_size(image_size, 28)
     layers: list[nn.Module] = []
     for width, kernel, stride, padding in [(32, 4, 2, 1), (32, 4, 2, 1), (64, 3, 2, 0), (256, 3, 1, 0)]:
@@ -106,8 +108,8 @@ def cnn(num_outputs: int, channels: int = 1, image_size: int = 28, batch_norm: b
         layers.append(nn.ReLU())
         image_size = (image_size + 2 * padding - kernel) // stride + 1
         channels = width
-    layers += [nn.Flatten(), nn.Linear(channels * image_size**2, 128), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(128, num_outputs))
+    layers += [nn.Flatten(), nn.Linear(channels * image_size**2, hidden), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(hidden, num_outputs))
 
 
 def _check_size(image_size: int, least: int) -> None:

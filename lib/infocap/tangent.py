@@ -13,7 +13,8 @@ dtype. Derived in book/sample_information/linearized_training.ipynb; kernel: Jac
 """
 
 import math
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -22,9 +23,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
+from infocap._checks import count
+
 __all__ = ["general_path_reason", "jacobian", "ntk", "sampled_ntk"]
 
 _BUDGET = 2**24  # entries of a temporary: 64 MiB in float32
+_LEAF = 160  # rows of a triangle that are multiplied as a square
 _RULES = (nn.Linear, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d)
 
 
@@ -57,7 +61,7 @@ def ntk(model: nn.Module, inputs: Tensor, inputs2: Tensor | None = None, *, chun
     """
     with _evaluation(model, inputs, inputs2) as outputs:
         structured = _reason(model, inputs) is None
-        chunk = chunk_size or _chunk(model, inputs, outputs, structured)
+        chunk = _chunk(model, inputs, outputs, structured, chunk_size)
         symmetric, others = inputs2 is None, inputs if inputs2 is None else inputs2
         result = next(model.parameters()).new_zeros(len(inputs), outputs, len(others), outputs)
         starts = range(0, len(inputs), chunk), range(0, len(others), chunk)
@@ -114,7 +118,7 @@ def jacobian(model: nn.Module, inputs: Tensor, *, chunk_size: int | None = None)
         tensor([[[1., 2., 1.]]])
     """
     with _evaluation(model, inputs, None) as outputs:
-        chunk = chunk_size or _chunk(model, inputs, outputs, structured=False)
+        chunk = _chunk(model, inputs, outputs, False, chunk_size)
         parts = [torch.cat(list(_derivatives(model, part).values()), 2) for part in inputs.split(chunk)]
         return torch.cat(parts)
 
@@ -152,15 +156,14 @@ def sampled_ntk(
         >>> bool((sampled_ntk(net, x, coordinates=50) - ntk(net, x)).abs().max() < 1e-4)
         True
     """
-    if coordinates < 1:
-        raise ValueError(f"coordinates must be at least 1, got {coordinates}")
+    count("coordinates", coordinates, minimum=1)
     with _evaluation(model, inputs, inputs2) as outputs:
         generator = torch.Generator().manual_seed(seed)
         drawn = {
             name: torch.randperm(p.numel(), generator=generator)[:coordinates].to(p.device)
             for name, p in _trainable(model).items()
         }
-        chunk = chunk_size or _chunk(model, inputs, outputs, structured=False)
+        chunk = _chunk(model, inputs, outputs, False, chunk_size)
 
         def features(examples: Tensor) -> Tensor:
             rows = []
@@ -238,35 +241,38 @@ def _reason(model: nn.Module, inputs: Tensor) -> str | None:
             if id(parameter) in owners:
                 return f"module {name!r} ({kind}) shares a parameter with module {owners[id(parameter)]!r}"
             owners[id(parameter)] = name
-    calls, _ = _record(model, inputs[:1])
-    for name, times in calls.items():
-        if len(times) > 1:
-            return f"module {name!r} ({type(_layers(model)[name]).__name__}) is used {len(times)} times in one pass"
-    # A parameter may also be read past its module's forward: then the rule misses part of its gradient.
-    for name, feature in zip(_layers(model), _structured(model, inputs[:1]), strict=True):
-        outputs = feature.delta.shape[1]
-        block = feature.delta.new_zeros(1, outputs, 1, outputs)
-        feature.add_product(feature, block, same=False)
-        own = {k: p for k, p in _layers(model)[name].named_parameters(recurse=False) if p.requires_grad}
-        total = sum(model(inputs[:1])[0] * torch.arange(1, outputs + 1).to(block))
-        gradients = torch.autograd.grad(total, list(own.values()), allow_unused=True)
-        exact = sum(g.square().sum() for g in gradients if g is not None)
-        weights = torch.arange(1, outputs + 1).to(block)
-        ours = weights @ block[0, :, 0] @ weights
-        if abs(ours - exact) > 1e-3 * max(abs(ours), abs(torch.as_tensor(exact))):
-            return f"module {name!r} ({type(_layers(model)[name]).__name__}) has parameters that are used elsewhere too"
+    # With the graph cut behind each layer, what enters a layer or leaves the network and still reaches a parameter
+    # reads it past its module's forward.
+    calls, outputs = _record(model, inputs[:1], lambda output: output.detach().requires_grad_().clone())
+    ends = [outputs, *(entering for call in calls.values() for entering, _ in call)]
+    total, parameters = sum(end.sum() for end in ends), list(_trainable(model).values())
+    read = set()
+    if total.requires_grad:
+        gradients = torch.autograd.grad(total, parameters, allow_unused=True)
+        read = {id(p) for p, gradient in zip(parameters, gradients, strict=True) if gradient is not None}
+    for name, module in _layers(model).items():
+        kind = type(module).__name__
+        if len(calls[name]) > 1:
+            return f"module {name!r} ({kind}) is used {len(calls[name])} times in one pass"
+        if any(id(p) in read for p in module.parameters(recurse=False)):
+            return f"module {name!r} ({kind}) has parameters that are used elsewhere too"
     return None
 
 
-def _record(model: nn.Module, inputs: Tensor) -> tuple[dict[str, list[tuple[Tensor, Tensor]]], Tensor]:
-    """One forward pass: inputs and outputs of each layer with trainable parameters, by call, and the final outputs."""
+def _record(
+    model: nn.Module, inputs: Tensor, passed_on: Callable[[Tensor], Tensor] = Tensor.clone
+) -> tuple[dict[str, list[tuple[Tensor, Tensor]]], Tensor]:
+    """One forward pass: inputs and outputs of each layer with trainable parameters, by call, and the final outputs.
+
+    What follows a layer may work in place, so that copies of its input and output are made.
+    """
     calls: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in _layers(model)}
 
     def hook(name):
         def keep(module, arguments, options, output):
             entering = arguments[0] if arguments else options["input"]
-            calls[name].append((entering.detach().clone(), output))
-            return output.clone()  # what follows may work in place
+            calls[name].append((entering.clone(), output))
+            return passed_on(output)
 
         return keep
 
@@ -328,17 +334,24 @@ class _Feature:
 
 
 def _contract(left: Tensor, right: Tensor, block: Tensor, same: bool, scale: Tensor | None = None) -> None:
-    """``block += scale * left right^T`` for ``[n, C, p]``, ``[m, C, p]``, by rows, so that temporaries stay small."""
+    """``block += scale * left right^T`` for ``[n, C, p]``, ``[m, C, p]``; if ``same``, its upper triangle at least."""
     n, outputs, _ = left.shape
-    rows = max(1, min(math.ceil(n / 8), _BUDGET // (right.shape[0] * outputs**2)))
+    if same and n > 1 and n * outputs > _LEAF:  # a triangle is two triangles and a square
+        half = n // 2
+        for part in (slice(half), slice(half, n)):
+            _contract(left[part], right[part], block[part, :, part], True, None if scale is None else scale[part, part])
+        scale = None if scale is None else scale[:half, half:]
+        _contract(left[:half], right[half:], block[:half, :, half:], False, scale)
+        return
+    right = right.flatten(0, 1).T
+    if scale is None:
+        block.view(n * outputs, -1).addmm_(left.flatten(0, 1), right)
+        return
+    rows = max(1, _BUDGET // (8 * right.shape[1] * outputs))
     for i in range(0, n, rows):
-        j = i if same else 0
-        product = left[i : i + rows].flatten(0, 1) @ right[j:].flatten(0, 1).T
-        product = product.view(-1, outputs, len(right) - j, outputs)
-        if scale is None:
-            block[i : i + rows, :, j:] += product
-        else:
-            block[i : i + rows, :, j:].addcmul_(product, scale[i : i + rows, None, j:, None])
+        target = block[i : i + rows]
+        product = left[i : i + rows].flatten(0, 1) @ right
+        target.addcmul_(product.view(target.shape), scale[i : i + rows, None, :, None])
 
 
 def _contract_positions(u: Tensor, v: Tensor, d: Tensor, e: Tensor, block: Tensor, bias: bool) -> None:
@@ -359,7 +372,9 @@ def _features(model: nn.Module, inputs: Tensor, structured: bool) -> list:
 
 def _structured(model: nn.Module, inputs: Tensor) -> list[_Feature]:
     calls, outputs = _record(model, inputs)
-    used = {name: call[0] for name, call in calls.items() if call}
+    used = {name: call[0] for name, call in calls.items() if call and call[0][1].requires_grad}
+    if not used or not outputs.requires_grad:
+        return []  # no trainable layer has a say in the outputs
     targets = [output for _, output in used.values()]
     by_output = []
     for c in range(outputs.shape[1]):  # an example's outputs depend on that example only, so a sum keeps them apart
@@ -368,7 +383,7 @@ def _structured(model: nn.Module, inputs: Tensor) -> list[_Feature]:
     features = []
     for (name, (entering, output)), gradients in zip(used.items(), zip(*by_output, strict=True), strict=True):
         delta = torch.stack([torch.zeros_like(output) if g is None else g for g in gradients], 1)
-        features.append(_feature(_layers(model)[name], entering, delta.detach()))
+        features.append(_feature(_layers(model)[name], entering.detach(), delta.detach()))
     return features
 
 
@@ -423,15 +438,19 @@ def _derivatives(model: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
     def outputs(parameters: dict[str, Tensor], example: Tensor) -> Tensor:
         return functional_call(model, parameters, (example[None],))[0]
 
-    tensors = vmap(jacrev(outputs), (None, 0))(parameters, inputs)
+    with warnings.catch_warnings():  # where torch has no batched derivative, it loops and says that this is slow
+        warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+        tensors = vmap(jacrev(outputs), (None, 0))(parameters, inputs)
     return {name: tensor.detach().flatten(2) for name, tensor in tensors.items()}
 
 
-def _chunk(model: nn.Module, inputs: Tensor, outputs: int, structured: bool) -> int:
-    """How many examples keep what is held of them within the budget."""
+def _chunk(model: nn.Module, inputs: Tensor, outputs: int, structured: bool, chunk_size: int | None) -> int:
+    """How many examples keep what is held of them within the budget, unless the caller says."""
+    if chunk_size is not None:
+        return count("chunk_size", chunk_size, minimum=1)
     if structured:
         features = _structured(model, inputs[:1])
         entries = sum(feature.entering.numel() + feature.delta.numel() for feature in features)
     else:
         entries = outputs * sum(p.numel() for p in _trainable(model).values())
-    return max(1, 2 * _BUDGET // entries)
+    return max(1, 2 * _BUDGET // max(1, entries))

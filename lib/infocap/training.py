@@ -22,7 +22,7 @@ from tqdm.auto import trange
 
 from infocap.networks import seeded
 
-__all__ = ["Fit", "Fits", "fit", "fit_many", "predict"]
+__all__ = ["AnchoredSGD", "Fit", "Fits", "fit", "fit_many", "predict"]
 
 Loss = Callable[[Any, Tensor], Tensor]
 
@@ -57,6 +57,36 @@ class Fits:
     weights: dict[str, Tensor]
     losses: Tensor
     records: dict[int, Any] = field(default_factory=dict)
+
+
+class AnchoredSGD(torch.optim.SGD):
+    """Plain gradient descent whose weight decay pulls towards the initial weights, not towards zero.
+
+    Args:
+        parameters: As for any optimizer; their values at this moment are the anchor.
+        lr: Learning rate.
+        weight_decay: The penalty is ``weight_decay/2 ||w - w0||^2``.
+
+    Example:
+        >>> w = nn.Parameter(torch.tensor([3.0]))
+        >>> optimizer = AnchoredSGD([w], lr=0.5, weight_decay=1.0)
+        >>> w.data, w.grad = torch.tensor([5.0]), torch.zeros(1)
+        >>> optimizer.step(); w.data
+        tensor([4.])
+    """
+
+    def __init__(self, parameters, lr: float, weight_decay: float = 0.0):
+        super().__init__(parameters, lr=lr)
+        self.pull = weight_decay
+        self.anchors = [[p.detach().clone() for p in group["params"]] for group in self.param_groups if weight_decay]
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group, anchors in zip(self.param_groups, self.anchors, strict=False):  # no anchors without decay
+            for parameter, anchor in zip(group["params"], anchors, strict=True):
+                if parameter.grad is not None:
+                    parameter.grad.add_(parameter - anchor, alpha=self.pull)
+        super().step()
 
 
 def fit(
@@ -265,7 +295,7 @@ def predict(model: nn.Module, inputs: Tensor, batch_size: int = 2048) -> Tensor:
 BATCHED_BELOW = 14e6
 
 _ELEMENTWISE = (
-    torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adagrad,
+    AnchoredSGD, torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adagrad,
     torch.optim.Adadelta, torch.optim.Adamax, torch.optim.NAdam, torch.optim.RAdam,
 )  # fmt: skip
 

@@ -8,8 +8,12 @@ import torch
 
 from infocap import data
 from infocap.experiments.noisy_labels import claims as noisy_labels_claims
-from infocap.experiments.noisy_labels import toys, training
+from infocap.experiments.noisy_labels import toys as noisy_labels_toys
+from infocap.experiments.noisy_labels import training
 from infocap.experiments.profiles import Profile, load_profile
+from infocap.experiments.sample_information import claims as sample_information_claims
+from infocap.experiments.sample_information import detection, dynamics, retraining, summarization
+from infocap.experiments.sample_information import toys as sample_information_toys
 from infocap.study.claims import Claim
 from infocap.study.store import Store
 from infocap.study.sweep import Progress, Task, collect, sweep
@@ -20,10 +24,15 @@ __all__ = ["CLAIMS", "TABLES", "compute", "load_profile", "table", "work"]
 
 TABLES: dict[str, ModuleType] = {
     "noisy_labels/training": training,  # long cells first, so that workers end together and start at full size
-    "noisy_labels/toys": toys,
+    "noisy_labels/toys": noisy_labels_toys,
+    "sample_information/retraining": retraining,
+    "sample_information/summarization": summarization,
+    "sample_information/detection": detection,
+    "sample_information/dynamics": dynamics,
+    "sample_information/toys": sample_information_toys,
 }
 
-CLAIMS: list[Claim] = [*noisy_labels_claims.CLAIMS]
+CLAIMS: list[Claim] = [*noisy_labels_claims.CLAIMS, *sample_information_claims.CLAIMS]
 
 
 def work(name: str, profile: Profile) -> list[Task]:

@@ -11,5 +11,16 @@ run in float64. Derived in book/sample_information/unique_information.ipynb from
 """
 
 from infocap.sample_information.closed_form import IllConditionedWarning, LeaveOneOut, leave_one_out, train_linearized
+from infocap.sample_information.retraining import (
+    LinearizationQuality,
+    Retrained,
+    linearization_quality,
+    retrain_leave_one_out,
+)
+from infocap.sample_information.scores import sample_scores, sgd_covariance, smooth_sample_information
 
-__all__ = ["IllConditionedWarning", "LeaveOneOut", "leave_one_out", "train_linearized"]
+__all__ = [
+    "IllConditionedWarning", "LeaveOneOut", "LinearizationQuality", "Retrained", "leave_one_out",
+    "linearization_quality", "retrain_leave_one_out", "sample_scores", "sgd_covariance", "smooth_sample_information",
+    "train_linearized",
+]  # fmt: skip

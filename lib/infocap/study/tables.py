@@ -19,7 +19,7 @@ from scipy import stats
 
 from infocap._files import replace
 
-__all__ = ["Table", "interval", "read", "summarize", "write"]
+__all__ = ["Table", "interval", "read", "summarize", "value_text", "write"]
 
 
 @dataclass(frozen=True)
@@ -113,3 +113,17 @@ def summarize(frame: pd.DataFrame, by: Sequence[str], values: Sequence[str]) -> 
             row += [float(numbers.mean()), *interval(numbers)]
         rows.append(row)
     return pd.DataFrame(rows, columns=columns)
+
+
+def value_text(values: Sequence[float], digits: int = 3) -> str:
+    """A mean over runs with half its 95 % t interval; one run has no interval.
+
+    Example:
+        >>> value_text([0.5, 0.7, 0.6], digits=2), value_text([0.5])
+        ('0.60 ±\xa00.25', '0.500')
+    """
+    values = [float(value) for value in values]
+    low, high = interval(values)
+    mean = sum(values) / len(values)
+    spread = f" ±\N{NO-BREAK SPACE}{(high - low) / 2:.{digits}f}" if len(values) > 1 else ""
+    return f"{mean:.{digits}f}{spread}"

@@ -1,7 +1,7 @@
 """Which rows of ``noisy_labels/training`` belong together, and which hyper-parameter does noisy validation choose?"""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -12,7 +12,7 @@ from infocap.experiments.profiles import load_profile
 from infocap.study.cells import fields, key
 from infocap.study.claims import NotRun
 from infocap.study.store import Store
-from infocap.study.tables import Table, interval
+from infocap.study.tables import Table, value_text
 
 __all__ = [
     "METHOD_NAMES", "best", "chosen", "coverage", "detection", "family", "label", "panel",
@@ -129,14 +129,6 @@ def best(rows: pd.DataFrame) -> pd.DataFrame:
         score = variants.groupby("label", sort=False)["final_validation_accuracy"].mean()
         kept.append(variants[variants["label"] == score.idxmax()])
     return pd.concat(kept, ignore_index=True)
-
-
-def value_text(values: Sequence[float]) -> str:
-    """A mean over runs with half its 95 % t interval, such as ``0.779 ± 0.012``; one run has no interval."""
-    values = [float(value) for value in values]
-    low, high = interval(values)
-    mean = sum(values) / len(values)
-    return f"{mean:.3f} ±\N{NO-BREAK SPACE}{(high - low) / 2:.3f}" if len(values) > 1 else f"{mean:.3f}"
 
 
 def ranking_text(rows: pd.DataFrame, value: str, count: int = 3) -> str:

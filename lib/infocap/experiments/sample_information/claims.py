@@ -1,7 +1,439 @@
-"""The claims of part 2 and the rules that decide them."""
+"""The claims of part 2 and the rules that decide them.
 
-from infocap.study.claims import Claim
+A rule that speaks of several tasks gives one verdict: that of all tasks if they agree, *partly* if they do not.
+Differences between scores are paired by seed.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from infocap.experiments.sample_information import detection, summarization
+from infocap.experiments.sample_information.results import agreement, best_influence, bound, panel, toy
+from infocap.study.claims import Claim, Decision, NotRun, Verdict, exceeds, holds, stays_below
+from infocap.study.tables import Table
 
 __all__ = ["CLAIMS"]
 
-CLAIMS: list[Claim] = []
+
+_EXACT = 1e-8  # relative
+
+
+def closed_form_is_exact(table: Table, profile: Any) -> Decision:
+    """No error of weights, predictions or residuals exceeds 1e-8 of the largest entry."""
+    rows = toy(table, "exact")
+    worst = float(rows[["weight_error", "prediction_error", "residual_error"]].to_numpy().max())
+    return holds(worst <= _EXACT, f"largest relative error {worst:.1e} in {len(rows)} settings")
+
+
+def fisher_identity(table: Table, profile: Any) -> Decision:
+    """No difference exceeds 1e-8 of the largest F-SI."""
+    rows = toy(table, "fisher")
+    return holds(
+        bool(rows["error"].max() <= _EXACT), f"largest difference {rows['error'].max():.1e} in {len(rows)} nets"
+    )
+
+
+def steady_state_holds(table: Table, profile: Any) -> Decision:
+    """At the smallest learning rate the relative error, in the Frobenius norm, stays below .05."""
+    rows = toy(table, "steady_state")
+    rows = rows[rows["parameter"] == rows["parameter"].min()]
+    return stays_below(rows["error"].tolist(), 0.05, f"relative error at learning rate {rows['parameter'].min():g}")
+
+
+def bound_holds(table: Table, profile: Any) -> Decision:
+    """At every sigma the mean gap over training sets is at most the bound."""
+    rows = bound(table)
+    slack = (rows["bound"] - rows["gap"]).min()
+    return holds(bool(slack >= 0), f"smallest slack {slack:.3g} over {len(rows)} values of sigma")
+
+
+def wide_networks_agree(table: Table, profile: Any) -> Decision:
+    """At the largest width the smaller of Pearson's correlations, for weights and for predictions, exceeds .9."""
+    rows = agreement(_width(table, profile, max))
+    rows = rows[rows["method"] == "linearized"]
+    return exceeds(rows.groupby("seed")["pearson"].min().tolist(), 0.9, f"width {rows['width'].iloc[0]}, correlation")
+
+
+def narrow_networks_do_not(table: Table, profile: Any) -> Decision:
+    """At the smallest width the smaller of Pearson's correlations, for weights and for predictions, stays below .9."""
+    rows = agreement(_width(table, profile, min))
+    rows = rows[rows["method"] == "linearized"]
+    return stays_below(
+        rows.groupby("seed")["pearson"].min().tolist(), 0.9, f"width {rows['width'].iloc[0]}, correlation"
+    )
+
+
+def horizon_matters(table: Table, profile: Any) -> Decision:
+    """At the largest width Pearson's correlation of predictions at the horizon minus that to the end exceeds 0."""
+    rows = agreement(_width(table, profile, max))
+    gain = _pearson(rows, "linearized") - _pearson(rows, "linearized, to the end")
+    return exceeds(gain.tolist(), 0.0, "gain of the right horizon")
+
+
+def better_than_influence(table: Table, profile: Any) -> Decision:
+    """At the largest width Pearson's correlation of predictions minus that of the best influence function exceeds 0."""
+    rows = agreement(_width(table, profile, max))
+    influence = best_influence(rows)
+    influence = influence[influence["target"] == "predictions"].set_index("seed")["pearson"]
+    return exceeds((_pearson(rows, "linearized") - influence).tolist(), 0.0, "gain over the best damping")
+
+
+def ridge_helps(table: Table, profile: Any) -> Decision:
+    """At each width Pearson's correlation of predictions with weight decay minus that without exceeds 0."""
+    ridge, plain = (agreement(panel(table, profile, name)) for name in ("ridge", "width"))
+    return _in_each(
+        exceeds(
+            (_pearson(part, "linearized") - _pearson(plain[plain["width"] == width], "linearized")).tolist(),
+            0.0,
+            f"width {width}, gain",
+        )
+        for width, part in ridge.groupby("width")
+    )
+
+
+def paper_network_agrees(table: Table, profile: Any) -> Decision:
+    """With and without weight decay the smaller correlation, for weights and for predictions, exceeds .9."""
+    rows = agreement(panel(table, profile, "mlp"))
+    rows = rows[rows["method"] == "linearized"]
+    return _in_each(
+        exceeds(part.groupby("seed")["pearson"].min().tolist(), 0.9, f"weight decay {decay:g}, correlation")
+        for decay, part in rows.groupby("weight_decay")
+    )
+
+
+def pretraining_helps(table: Table, profile: Any) -> Decision:
+    """Pearson's correlation of predictions, pretrained minus from scratch and without weight decay, exceeds 0."""
+    values = []
+    for name in ("cnn_pretrained", "cnn"):
+        rows = agreement(panel(table, profile, name))
+        values.append(_pearson(rows[rows["weight_decay"] == 0], "linearized"))
+    return exceeds((values[0] - values[1]).tolist(), 0.0, "gain of pretraining")
+
+
+def _width(table: Table, profile: Any, which: Any) -> pd.DataFrame:
+    rows = panel(table, profile, "width")
+    return rows[rows["width"] == which(rows["width"])]
+
+
+def _pearson(rows: pd.DataFrame, method: str) -> pd.Series:
+    """The correlations of predictions by seed."""
+    part = rows[(rows["method"] == method) & (rows["target"] == "predictions")]
+    return part.set_index("seed")["pearson"].sort_index()
+
+
+def finds_mislabelled_hard(table: Table, profile: Any) -> Decision:
+    """The area under the ROC curve of F-SI, trained to the end with a ridge, exceeds .85."""
+    return _area(table, profile, (2, 4), 0.85)
+
+
+def finds_mislabelled_easy(table: Table, profile: Any) -> Decision:
+    """The area under the ROC curve of F-SI, trained to the end with a ridge, exceeds .93."""
+    return _area(table, profile, (5, 7), 0.93)
+
+
+def residuals_do_as_well(table: Table, profile: Any) -> Decision:
+    """In each task the area of the left-out residual minus that of F-SI, paired by seed, exceeds -.02."""
+    rows = _experiment(table, profile, "mislabelled")
+    return _in_each(
+        exceeds(np.subtract(part["auc_left_out_residual"], part["auc_f_si"]), -0.02, f"{name}, difference of areas")
+        for name, part in _tasks(rows)
+    )
+
+
+def rare_subclass_scores_higher(table: Table, profile: Any) -> Decision:
+    """In each choice of classes the logarithm of mean F-SI of rare over common examples exceeds 0."""
+    rows = _experiment(table, profile, "subclass")
+    return _in_each(exceeds(np.log(part["ratio"]), 0.0, f"{name}, log ratio") for name, part in _tasks(rows))
+
+
+def diverse_source_scores_higher(table: Table, profile: Any) -> Decision:
+    """In each task the logarithm of mean F-SI of distinct images over jittered copies exceeds 0."""
+    rows = _experiment(table, profile, "sources")
+    return _in_each(exceeds(np.log(part["ratio"]), 0.0, f"{name}, log ratio") for name, part in _tasks(rows))
+
+
+def si_and_f_si_differ(table: Table, profile: Any) -> Decision:
+    """In each clean task Spearman's correlation of SI and F-SI at the task's horizon stays below .9."""
+    rows = _experiment(table, profile, "clean")
+    return _in_each(stays_below(part["spearman_horizon"].tolist(), 0.9, name) for name, part in _tasks(rows))
+
+
+def adversarial_score_higher(table: Table, profile: Any) -> Decision:
+    """In each task the area under the ROC curve of F-SI, linearized at the trained weights, exceeds .5."""
+    rows = _experiment(table, profile, "adversarial")
+    return _in_each(exceeds(part["auc_f_si_trained"].tolist(), 0.5, f"{name}, area") for name, part in _tasks(rows))
+
+
+def adversarial_beats_loss(table: Table, profile: Any) -> Decision:
+    """In each task the area of F-SI at the trained weights minus that of the plain loss exceeds 0."""
+    rows = _experiment(table, profile, "adversarial")
+    return _in_each(
+        exceeds(np.subtract(part["auc_f_si_trained"], part["auc_loss"]), 0.0, f"{name}, difference of areas")
+        for name, part in _tasks(rows)
+    )
+
+
+def coordinates_suffice(table: Table, profile: Any) -> Decision:
+    """Spearman's correlation of the F-SI ranking with that of the full kernel, ridge 1, exceeds .95."""
+    rows = _experiment(table, profile, "coordinates")
+    values = []
+    for row in rows.to_dict("records"):
+        if 2000 not in row["coordinates"]:
+            raise NotRun("no run with 2,000 coordinates")
+        values.append(row["spearman"][list(row["coordinates"]).index(2000)])
+    return exceeds(values, 0.95, "Spearman's correlation")
+
+
+def iterative_matches_random(table: Table, profile: Any) -> Decision:
+    """In each task iterative minus random accuracy exceeds -.01 at the share, up to .8, where its mean is worst."""
+    decisions = []
+    for name, part in _summaries(table, profile):
+        shares = list(part["removed"].iloc[0])
+        gain = np.array(part["iterative"].tolist()) - np.array(part["random"].tolist())
+        worst = min((k for k, share in enumerate(shares) if 0 < share <= 0.8), key=lambda k: gain[:, k].mean())
+        decisions.append(exceeds(gain[:, worst].tolist(), -0.01, f"{name}, {shares[worst]:.0%} removed, difference"))
+    return _in_each(decisions)
+
+
+def bottom_collapses(table: Table, profile: Any) -> Decision:
+    """In each task random minus one-shot bottom accuracy, with 95 % removed, exceeds .1."""
+    decisions = []
+    for name, part in _summaries(table, profile):
+        place = list(part["removed"].iloc[0]).index(0.95)
+        loss = [row["random"][place] - row["bottom"][place] for row in part.to_dict("records")]
+        decisions.append(exceeds(loss, 0.1, f"{name}, difference"))
+    return _in_each(decisions)
+
+
+def _summaries(table: Table, profile: Any) -> list[tuple[str, pd.DataFrame]]:
+    """The runs of each task and panel, by a name."""
+    wanted = len(summarization.cells(profile))
+    if not wanted or len(table.frame) < wanted:
+        raise NotRun(f"{len(table.frame)} of {wanted} cells were run")
+    rows = table.frame.sort_values("seed")
+    return [
+        (f"{name} ({panel})", part) for panel, some in rows.groupby("panel", sort=False) for name, part in _tasks(some)
+    ]
+
+
+def _experiment(table: Table, profile: Any, name: str) -> pd.DataFrame:
+    wanted = sum(cell.experiment == name for cell in detection.cells(profile))
+    rows = table.frame[table.frame["experiment"] == name]
+    if not wanted or len(rows) < wanted:
+        raise NotRun(f"{name}: {len(rows)} of {wanted} cells were run")
+    return rows.sort_values("seed")
+
+
+def _tasks(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The rows of each task, by its name."""
+    names = pd.Series([detection.task_name(row) for row in rows.to_dict("records")], rows.index)
+    return list(rows.groupby(names, sort=False))
+
+
+def _in_each(decisions) -> Decision:
+    """One verdict for several tasks."""
+    decisions = list(decisions)
+    verdicts = {decision.verdict for decision in decisions}
+    verdict = verdicts.pop() if len(verdicts) == 1 else Verdict.PARTLY
+    numbers, wanted = zip(*(decision.evidence.rsplit("; ", 1) for decision in decisions), strict=True)
+    return Decision(verdict, f"{'; '.join(numbers)}; each {wanted[0]}")  # the threshold is the same for all
+
+
+def _area(table: Table, profile: Any, classes: tuple[int, int], threshold: float) -> Decision:
+    rows = _experiment(table, profile, "mislabelled")
+    rows = rows[(rows["data"] == "fashion-mnist") & (rows["classes"].map(tuple) == classes)]
+    return exceeds(rows["auc_f_si"].tolist(), threshold, "area under the ROC curve")
+
+
+_PAPER = "Harutyunyan et al. (2021)"
+_DIRECTION = f"direction: {_PAPER}; threshold: ours"
+_DETECTION = "sample_information/detection"
+_SUMMARIZATION = "sample_information/summarization"
+
+_RETRAINING, _TOYS = "sample_information/retraining", "sample_information/toys"
+_HERE = "this book"
+
+CLAIMS: list[Claim] = [
+    Claim(
+        "sample-information/closed-form-is-exact",
+        "All left-out solutions at once are those of training the linearized network again without each example.",
+        "theorem",
+        f"{_HERE}; dynamics: {_PAPER}",
+        _TOYS,
+        closed_form_is_exact,
+    ),
+    Claim(
+        "sample-information/fisher-identity",
+        "F-SI of a linearized network is SI with the inverse Fisher matrix as covariance of the noise.",
+        "theorem",
+        _PAPER,
+        _TOYS,
+        fisher_identity,
+    ),
+    Claim(
+        "sample-information/steady-state",
+        "The Lyapunov equation gives the covariance of SGD around a minimum.",
+        "theorem",
+        f"{_PAPER}; for small learning rates",
+        _TOYS,
+        steady_state_holds,
+    ),
+    Claim(
+        "sample-information/bound-holds",
+        "The generalization gap of the smoothed algorithm stays below the bound from sample information.",
+        "theorem",
+        _PAPER,
+        _TOYS,
+        bound_holds,
+    ),
+    Claim(
+        "sample-information/wide-networks-agree",
+        "For a wide network the closed form agrees with real retraining: correlation above .9.",
+        "paper",
+        _DIRECTION,
+        _RETRAINING,
+        wide_networks_agree,
+        ".987 and .993",
+    ),
+    Claim(
+        "sample-information/narrow-networks-do-not",
+        "For a narrow network it does not.",
+        "book",
+        "a pilot run of this book",
+        _RETRAINING,
+        narrow_networks_do_not,
+    ),
+    Claim(
+        "sample-information/horizon-matters",
+        "The horizon of training has to be matched: to the end, the closed form describes another network.",
+        "book",
+        "a pilot run of this book",
+        _RETRAINING,
+        horizon_matters,
+    ),
+    Claim(
+        "sample-information/better-than-influence",
+        "The closed form agrees better with retraining than influence functions at the trained weights.",
+        "paper",
+        _PAPER,
+        _RETRAINING,
+        better_than_influence,
+        ".993 against .920",
+    ),
+    Claim(
+        "sample-information/regularization-helps",
+        "Regularization improves the agreement.",
+        "paper",
+        _PAPER,
+        _RETRAINING,
+        ridge_helps,
+    ),
+    Claim(
+        "sample-information/paper-network-agrees",
+        "The paper's fully connected network on MNIST 4 against 9 agrees with its linearization.",
+        "paper",
+        f"{_DIRECTION}; a smaller version in this profile",
+        _RETRAINING,
+        paper_network_agrees,
+        ".977 to .993",
+    ),
+    Claim(
+        "sample-information/pretraining-helps",
+        "A convolutional network agrees with its linearization if it was pretrained, and not from scratch.",
+        "paper",
+        _PAPER,
+        _RETRAINING,
+        pretraining_helps,
+        ".875 against .033",
+    ),
+    Claim(
+        "sample-information/finds-mislabelled-hard",
+        "F-SI ranks flipped labels first, on pullovers against coats with an area under the ROC curve above .85.",
+        "book",
+        _DIRECTION,
+        _DETECTION,
+        finds_mislabelled_hard,
+    ),
+    Claim(
+        "sample-information/finds-mislabelled-easy",
+        "F-SI ranks flipped labels first, on sandals against sneakers with an area under the ROC curve above .93.",
+        "book",
+        _DIRECTION,
+        _DETECTION,
+        finds_mislabelled_easy,
+    ),
+    Claim(
+        "sample-information/residuals-do-as-well",
+        "The residual of the left-out example finds flipped labels as well as F-SI does.",
+        "book",
+        "a pilot run of this book",
+        _DETECTION,
+        residuals_do_as_well,
+    ),
+    Claim(
+        "sample-information/rare-subclass",
+        "Examples of an under-sampled sub-class have more F-SI than those of the common one.",
+        "paper",
+        _PAPER,
+        _DETECTION,
+        rare_subclass_scores_higher,
+    ),
+    Claim(
+        "sample-information/diverse-source",
+        "Distinct images have more F-SI than jittered copies of a few.",
+        "book",
+        "a pilot run of this book",
+        _DETECTION,
+        diverse_source_scores_higher,
+    ),
+    Claim(
+        "sample-information/si-differs",
+        "SI and F-SI differ qualitatively.",
+        "book",
+        _DIRECTION,
+        _DETECTION,
+        si_and_f_si_differ,
+    ),
+    Claim(
+        "sample-information/adversarial",
+        "Adversarial training examples have more F-SI than others.",
+        "book",
+        "direction: Harutyunyan (2023); setting and threshold: ours",
+        _DETECTION,
+        adversarial_score_higher,
+    ),
+    Claim(
+        "sample-information/adversarial-beats-loss",
+        "F-SI finds adversarial training examples better than the plain loss does.",
+        "book",
+        "a question of this book",
+        _DETECTION,
+        adversarial_beats_loss,
+    ),
+    Claim(
+        "sample-information/coordinates",
+        "A kernel over 2,000 random coordinates of each parameter tensor ranks examples as the full kernel does.",
+        "book",
+        _DIRECTION,
+        _DETECTION,
+        coordinates_suffice,
+    ),
+    Claim(
+        "sample-information/iterative-summarization",
+        "Removing the least informative examples step by step is not worse than random removal, up to 80 %.",
+        "book",
+        _DIRECTION,
+        _SUMMARIZATION,
+        iterative_matches_random,
+    ),
+    Claim(
+        "sample-information/one-shot-collapses",
+        "Removing the least informative examples at once falls far below random removal at 95 %.",
+        "book",
+        "a pilot run of this book",
+        _SUMMARIZATION,
+        bottom_collapses,
+    ),
+]

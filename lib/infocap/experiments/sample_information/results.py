@@ -1,0 +1,157 @@
+"""How well do scores agree with real retraining? Rows of ``sample_information/retraining`` as correlations."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from infocap.experiments.sample_information import retraining, toys
+from infocap.study.claims import NotRun
+from infocap.study.tables import Table, interval
+
+__all__ = ["TARGETS", "agreement", "beside_the_paper", "best_influence", "bound", "panel", "toy"]
+
+TARGETS = ("weights", "predictions")
+
+# Pearson correlations of Table 1 of the paper's review submission, n = 1,000, one run per cell:
+# panel, weight decay, target, the paper's linearization and its influence functions.
+_PAPER_TABLE = pd.DataFrame(
+    [
+        ("mlp", 0.0, "weights", 0.987, 0.935),
+        ("mlp", 1.0, "weights", 0.977, 0.978),
+        ("mlp", 0.0, "predictions", 0.993, 0.920),
+        ("mlp", 1.0, "predictions", 0.993, 0.990),
+        ("cnn", 0.0, "weights", 0.193, 0.319),
+        ("cnn", 0.0, "predictions", 0.033, 0.647),
+        ("cnn_pretrained", 0.0, "weights", 0.870, 0.736),
+        ("cnn_pretrained", 0.0, "predictions", 0.875, 0.770),
+    ],
+    columns=["panel", "weight_decay", "target", "paper_linearized", "paper_influence"],
+)
+
+
+def panel(table: Table, profile: Any, name: str) -> pd.DataFrame:
+    """The rows of one panel of ``sample_information/retraining``.
+
+    Raises:
+        NotRun: The panel has no cells in this profile, or some have not been computed.
+    """
+    wanted = sum(cell.panel == name for cell in retraining.cells(profile))
+    rows = table.frame[table.frame["panel"] == name]
+    if not wanted or len(rows) < wanted:
+        raise NotRun(f"panel {name}: {len(rows)} of {wanted} networks were retrained")
+    return rows.assign(width=[max(widths, default=0) for widths in rows["widths"]])
+
+
+def agreement(rows: pd.DataFrame) -> pd.DataFrame:
+    """Correlations with real retraining, one row per run, target and method.
+
+    Args:
+        rows: From ``panel``.
+
+    Returns:
+        ``panel``, ``width``, ``weight_decay``, ``seed``, ``target`` (weights or predictions), ``method``, ``pearson``
+        and ``spearman``. A constant score has no correlation: NaN.
+    """
+    lines = []
+    for row in rows.to_dict("records"):
+        shared = {name: row[name] for name in ("panel", "width", "weight_decay", "seed")}
+        for target in TARGETS:
+            real = row[f"real_{target}"]
+            for method, values in row[target].items():
+                constant = np.ptp(values) == 0
+                lines.append(
+                    shared
+                    | {
+                        "target": target,
+                        "method": method,
+                        "pearson": np.nan if constant else float(np.corrcoef(values, real)[0, 1]),
+                        "spearman": np.nan if constant else float(stats.spearmanr(values, real).statistic),
+                    }
+                )
+    return pd.DataFrame(lines)
+
+
+def best_influence(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of the dampings of influence functions, the one that agrees best with retraining, chosen anew for every run.
+
+    The choice looks at the answer, which favours influence functions: an advantage that no user has.
+    """
+    influence = rows[rows["method"].str.startswith("influence")]
+    return influence.groupby(["panel", "width", "weight_decay", "seed", "target"], as_index=False)["pearson"].max()
+
+
+def beside_the_paper(table: Table, profile: Any) -> pd.DataFrame:
+    """Pearson correlations of the paper's Table 1 beside those of this profile, one line per network and target.
+
+    Where a profile does not hold the weight decay of the paper's line, or has not run it, there is a dash.
+    """
+    names = {"mlp": "fully connected", "cnn": "convolutional", "cnn_pretrained": "convolutional, pretrained"}
+    ours = pd.concat([agreement(panel(table, profile, name)) for name in names])
+    best = best_influence(ours)
+    linear = ours[ours["method"] == "linearized"]
+    lines = []
+    for row in _PAPER_TABLE.to_dict("records"):
+        mine, influence = (
+            part[
+                (
+                    part[["panel", "weight_decay", "target"]] == [row[k] for k in ("panel", "weight_decay", "target")]
+                ).all(axis=1)
+            ]
+            for part in (linear, best)
+        )
+        lines.append(
+            {
+                "network": names[row["panel"]],
+                "weight decay": row["weight_decay"],
+                "target": row["target"],
+                "closed form, paper": row["paper_linearized"],
+                "closed form, here": mine["pearson"].mean(),
+                "rank, here": mine["spearman"].mean(),
+                "influence, paper": row["paper_influence"],
+                "influence, here": influence["pearson"].mean(),
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def toy(table: Table, name: str) -> pd.DataFrame:
+    """The rows of one toy of ``sample_information/toys``, without columns that it does not fill.
+
+    Raises:
+        NotRun: There are none.
+    """
+    rows = table.frame[table.frame["toy"] == name]
+    if rows.empty:
+        raise NotRun(f"toy {name} was not run")
+    return rows.dropna(axis=1, how="all")
+
+
+def bound(table: Table) -> pd.DataFrame:
+    """One row per sigma: means over training sets of errors, gap and information, and the bound on the gap.
+
+    The bound is ``sqrt(2 (1/4) mean SI)``: a loss between 0 and 1 is 1/2-sub-Gaussian.
+    """
+    rows = toy(table, "bound")
+    lines = []
+    for place, sigma in enumerate(toys.SIGMAS):
+        train, test, information = (
+            np.array([values[place] for values in rows[name]])
+            for name in ("train_error", "test_error", "mean_information")
+        )
+        low, high = interval(test - train)
+        lines.append(
+            {
+                "sigma": sigma,
+                "train_error": train.mean(),
+                "test_error": test.mean(),
+                "gap": (test - train).mean(),
+                "gap_low": low,
+                "gap_high": high,
+                "information": information.mean(),
+                "bound": np.sqrt(information.mean() / 2),
+                "runs": len(rows),
+            }
+        )
+    return pd.DataFrame(lines)
