@@ -71,6 +71,7 @@ def verdict(name, table):
 
 
 ON_SEEDS = [
+    ("paper-network-agrees", {"1024": 0.85}),
     ("wide-networks-agree", {"512": 0.85}),
     ("narrow-networks-do-not", {"64": 0.95}),
     ("horizon-matters", {"to the end": 0.995}),
@@ -85,7 +86,7 @@ def test_a_rule_on_seeds_follows_the_correlations(name, change):
     assert verdict(name, retraining_table(**change)) == Verdict.NOT_REPRODUCED
 
 
-ON_ONE_RUN = [("paper-network-agrees", {"1024": 0.85}), ("pretraining-helps", {"pretrained": 0.05})]
+ON_ONE_RUN = [("pretraining-helps", {"pretrained": 0.05})]
 
 
 @pytest.mark.parametrize(("name", "change"), ON_ONE_RUN)
@@ -136,7 +137,7 @@ def test_beside_the_paper_stands_the_same_network():
     assert lines["network"].value_counts().to_dict() == {
         "fully connected": 4, "convolutional": 2, "convolutional, pretrained": 2,
     }  # fmt: skip
-    np.testing.assert_allclose(lines["closed form, here"], [0.99] * 4 + [0.1] * 2 + [0.9] * 2, atol=1e-9)
+    np.testing.assert_allclose(lines["closed form, here"], [0.9905] * 4 + [0.1] * 2 + [0.9] * 2, atol=1e-9)
     np.testing.assert_allclose(lines["influence, here"], 0.8, atol=1e-9)
     assert lines["closed form, paper"].iloc[0] == 0.987
 

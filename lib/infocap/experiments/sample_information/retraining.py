@@ -80,7 +80,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     model = network(cell, task).to(cell.device)
     kernel = ntk(model, inputs)[:, 0, :, 0].double()
     kernel_eval = ntk(model, eval_inputs, inputs)[:, 0, :, 0].double()
-    largest = float(torch.linalg.eigvalsh(kernel)[-1]) / cell.n
+    largest = sharpness(kernel)
     rate = cell.learning_rate / (largest + cell.weight_decay) if cell.relative else cell.learning_rate
     chosen = torch.arange(cell.left_out)  # the task's order is random
     real = retrain_leave_one_out(
@@ -98,6 +98,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     moved = train_linearized(kernel, residual, kernel_eval, ridge=ridge, **horizon)
     trained = copy.deepcopy(model)
     trained.load_state_dict(real.weights)
+    kernel_end = ntk(trained, inputs)[:, 0, :, 0]
     change = real.outputs[:, 0].double() - predict(model, eval_inputs)[:, 0].double()
     start, end = (nn.utils.parameters_to_vector(net.parameters()).detach() for net in (model, trained))
 
@@ -119,6 +120,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     return {
         "step": rate,
         "stability": rate * (largest + cell.weight_decay),
+        "stability_end": rate * (sharpness(kernel_end) + cell.weight_decay),
         "relative_move": float((end - start).norm() / start.norm()),
         "prediction_error": float((change - moved).norm() / change.norm()),
         "real_weights": _list(real.weight_shift / 2),
@@ -126,6 +128,11 @@ def measure(cell: Cell) -> dict[str, Any]:
         "weights": {name: _list(value[chosen]) for name, value in (weights | single).items()},
         "predictions": {name: _list(value[chosen]) for name, value in (predictions | single).items()},
     }
+
+
+def sharpness(kernel: Tensor) -> float:
+    """The largest curvature of the mean loss of the linearized network, ``kernel`` ``[n, n]``."""
+    return float(torch.linalg.eigvalsh(kernel.double())[-1]) / len(kernel)
 
 
 def normalize(cell: Cell, images: Tensor) -> Tensor:

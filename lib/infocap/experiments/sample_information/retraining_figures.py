@@ -38,7 +38,8 @@ def scatter(rows: pd.DataFrame, profile: str) -> plt.Figure:
     for axis in axes[0]:
         axis.plot([low, high], [low, high], color="#555555", linewidth=1, zorder=0)
     axes[0, 0].set_ylabel("real retraining (nats)")
-    axes[0, 0].legend(fontsize="small", handletextpad=0.1, loc="upper left", borderaxespad=0.1)
+    handles = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper left", ncols=len(handles[0]), fontsize="small", handletextpad=0.1)
     left_out = len(rows["real_predictions"].iloc[0])
     note(figure, f"{profile} profile, {left_out} left-out examples per seed; the line is equality")
     return figure
@@ -94,7 +95,7 @@ def methods(table: pd.DataFrame, profile: str) -> plt.Figure:
         axis.axvline(0, color="#555555", linewidth=0.8)
         axis.set(title=target, xlabel="correlation")
     axes[0].set_yticks(range(len(names)), names)
-    axes[0].legend(fontsize="small", loc="lower left", handletextpad=0.2, borderaxespad=0.2)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2, fontsize="small")
     axes[0].set_xlim(-1.05, 1.05)
     note(figure, f"{profile} profile, {table['seed'].nunique()} seeds; bars: 95 % t intervals")
     return figure
