@@ -23,7 +23,7 @@ from torch.nn.functional import cross_entropy
 
 from infocap import _checks as check
 from infocap.networks import seeded
-from infocap.sample_information.closed_form import LeaveOneOut, _Problem, _refuse_singular
+from infocap.sample_information.closed_form import LeaveOneOut, Problem, refuse_singular
 from infocap.sample_information.scores import as_targets
 from infocap.tangent import ntk
 from infocap.training import fit_many, predict
@@ -82,7 +82,7 @@ def influence(kernel: Tensor, residual: Tensor, kernel_eval: Tensor, *, ridge: f
         >>> out.prediction_shift[2]  # without the last point the slope falls from 17/15 to 5/6; this sees less of it
         tensor([-0.1200, -0.2400, -0.3600], dtype=torch.float64)
     """
-    problem = _Problem(kernel, residual, kernel_eval, ridge)
+    problem = Problem(kernel, residual, kernel_eval, ridge)
     inverse = _inverse(problem)
     return _influence(problem, inverse, problem.ridge * (inverse @ problem.residual))
 
@@ -129,19 +129,19 @@ def gauss_newton_influence(
     kernel, kernel_eval = ntk(model, inputs), ntk(model, eval_inputs, inputs)
     if targets.ndim == 1:
         residual, kernel, kernel_eval = residual[:, 0], kernel[:, 0, :, 0], kernel_eval[:, 0, :, 0]
-    problem = _Problem(kernel, residual, kernel_eval, len(inputs) * damping)
+    problem = Problem(kernel, residual, kernel_eval, len(inputs) * damping)
     return _influence(problem, _inverse(problem), problem.residual)
 
 
-def _inverse(problem: _Problem) -> Tensor:
+def _inverse(problem: Problem) -> Tensor:
     regular = problem.kernel + problem.ridge * torch.eye(len(problem.kernel)).to(problem.kernel)
     factor, failed = torch.linalg.cholesky_ex(regular)
     inverse = torch.cholesky_inverse(factor) if not failed else torch.full_like(regular, torch.inf)
-    _refuse_singular(problem, torch.linalg.matrix_norm(regular, 1) * torch.linalg.matrix_norm(inverse, 1))
+    refuse_singular(problem, torch.linalg.matrix_norm(regular, 1) * torch.linalg.matrix_norm(inverse, 1))
     return inverse
 
 
-def _influence(problem: _Problem, inverse: Tensor, fitted: Tensor) -> Influence:
+def _influence(problem: Problem, inverse: Tensor, fitted: Tensor) -> Influence:
     """Shifts ``J^T duals`` of the weights, with ``duals = -B[:, I] r_I`` for the residuals r of the trained model."""
     rows = problem.n, problem.outputs
     duals = -(inverse.unflatten(1, rows) * fitted.view(rows)).sum(2)  # [N, n]

@@ -105,7 +105,11 @@ def test_equals_retraining_of_the_linear_model(outputs, ridge, horizon, groups):
 
 
 @pytest.mark.parametrize("outputs", [None, 3])
-@pytest.mark.parametrize("horizon", [{"learning_rate": 0.01, "steps": 60}, {"time": 0.7}], ids=["steps", "time"])
+@pytest.mark.parametrize(
+    "horizon",
+    [{"learning_rate": 0.01, "steps": N - 1}, {"learning_rate": 0.01, "steps": 60}, {"time": 0.7}],
+    ids=["renewal", "one by one", "time"],
+)
 def test_the_rational_form_equals_the_exact_forms(horizon, outputs, monkeypatch):
     jacobian, residual, jacobian_eval = problem(outputs)
     kernel, kernel_eval = kernels(jacobian, jacobian_eval, outputs)
@@ -115,6 +119,15 @@ def test_the_rational_form_equals_the_exact_forms(horizon, outputs, monkeypatch)
     exact = leave_one_out(*arguments, **horizon)
     close(rational.prediction_shift, exact.prediction_shift, 1e-9)
     close(rational.weight_shift, exact.weight_shift, 1e-9)
+
+
+def test_a_horizon_beyond_the_digits_of_a_singular_kernel_warns():
+    inputs, targets, evaluation = digits()
+    kernel, kernel_eval = inputs @ inputs.T, evaluation @ inputs.T
+    largest = torch.linalg.eigvalsh(kernel)[-1].item()
+    with pytest.warns(IllConditionedWarning, match=r"1\.0e\+13.*3 digits.*shorter horizon") as caught:
+        leave_one_out(kernel, targets, kernel_eval, time=1e13 / largest)
+    assert caught[0].filename == __file__
 
 
 def digits():

@@ -112,8 +112,9 @@ def leave_one_out(
         IllConditionedWarning: The condition number exceeds 1e12.
 
     Cost, with N = nC: to the end one factorization, O(N^3), and one product, O(m C N^2). At a finite horizon, of
-    whatever length, an eigendecomposition and about 10 poles: O(N^3 + N^2 C P + m C N^2); horizons of up to some 30
-    steps, to which the rational form does not fit, by the renewal form, O(N^3 + t C N^2 + t^2 C N).
+    whatever length, an eigendecomposition and about 10 poles: O(N^3 + N^2 C P + m C N^2). Where the rational
+    form does not fit, as for a few steps at a large rate, the renewal form does, O(N^3 + t C N^2 + t^2 C N), and beyond
+    N steps one eigendecomposition for each unit.
 
     Example:
         >>> x = torch.tensor([[1.0], [2.0], [3.0]], dtype=torch.float64)
@@ -123,7 +124,7 @@ def leave_one_out(
         >>> out.sample_information(sigma=0.5).argmax()
         tensor(2)
     """
-    problem = _Problem(kernel, residual, kernel_eval, ridge)
+    problem = Problem(kernel, residual, kernel_eval, ridge)
     factor = check.real("leave_out_factor", leave_out_factor, low=0)
     if factor == 0:
         raise ValueError("leave_out_factor must be positive, got 0")
@@ -167,7 +168,7 @@ def train_linearized(
                 [0.5000, 1.0000],
                 [1.0000, 2.0000]], dtype=torch.float64)
     """
-    problem = _Problem(kernel, residual, kernel_eval, ridge)
+    problem = Problem(kernel, residual, kernel_eval, ridge)
     values, vectors = problem.eigen()
     coordinates = vectors.T @ problem.residual
     cross = problem.kernel_eval @ vectors
@@ -177,7 +178,7 @@ def train_linearized(
             return torch.zeros_like(cross[:, 0])
         g = _horizon(learning_rate, one_steps, one_time)
         if g is None:
-            _refuse_singular(problem, (values[-1] + ridge) / (values[0] + ridge))
+            refuse_singular(problem, (values[-1] + ridge) / (values[0] + ridge))
             g = np.reciprocal
         else:
             _refuse_divergence(values, ridge, learning_rate, 1.0)
@@ -190,7 +191,7 @@ def train_linearized(
     return problem.unflatten(change(steps, time))
 
 
-class _Problem:
+class Problem:
     """The checked arguments in float64, with samples and outputs flattened: ``kernel [N, N]``, N = n C."""
 
     def __init__(self, kernel, residual, kernel_eval, ridge):
@@ -264,12 +265,12 @@ class _Problem:
         )
 
 
-def _to_the_end(problem: _Problem, units) -> LeaveOneOut:
+def _to_the_end(problem: Problem, units) -> LeaveOneOut:
     regular = problem.kernel + problem.ridge * torch.eye(len(problem.kernel)).to(problem.kernel)
     factor, failed = torch.linalg.cholesky_ex(regular)
     inverse = torch.cholesky_inverse(factor) if not failed else torch.full_like(regular, math.inf)
     condition = torch.linalg.matrix_norm(regular, 1) * torch.linalg.matrix_norm(inverse, 1)
-    _refuse_singular(problem, condition)
+    refuse_singular(problem, condition)
     a, cross = inverse @ problem.residual, problem.kernel_eval @ inverse
     blocks = []
     for _, rows in units:
@@ -287,14 +288,14 @@ def _to_the_end(problem: _Problem, units) -> LeaveOneOut:
     return problem.result(units, blocks, _leverage(problem, inverse), condition)
 
 
-def _leverage(problem: _Problem, inverse: Tensor) -> Tensor:
+def _leverage(problem: Problem, inverse: Tensor) -> Tensor:
     n, c = problem.n, problem.outputs
     own = inverse.reshape(n, c, n, c).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
     leverage = torch.eye(c).to(own) - problem.ridge * own
     return leverage if problem.four else leverage[:, 0, 0]
 
 
-def _finite(problem: _Problem, units, learning_rate, steps, time, factor) -> LeaveOneOut:
+def _finite(problem: Problem, units, learning_rate, steps, time, factor) -> LeaveOneOut:
     values, vectors = problem.eigen()
     largest, ridge = float(values[-1]), problem.ridge
     _refuse_divergence(values, ridge, learning_rate, 1.0)
@@ -304,7 +305,9 @@ def _finite(problem: _Problem, units, learning_rate, steps, time, factor) -> Lea
     g = _horizon(learning_rate, steps, time)
     left_rate, left_time = (learning_rate * factor, None) if time is None else (None, time * factor)
     g_left = _horizon(left_rate, steps, left_time)
-    a = _apply(g_left, values + ridge) * coordinates
+    decays = _apply(g_left, values + ridge)
+    warn_if_ill((largest + ridge) * float(decays[0]), 4)  # t steps tell eigenvalues above 1 / g(0) apart
+    a = decays * coordinates
     common = a - _apply(g, values + ridge) * coordinates
     fit = horizon.rational(lambda x: g_left(x + ridge), largest) if largest > 0 else None
     cross = problem.kernel_eval @ vectors
@@ -312,7 +315,7 @@ def _finite(problem: _Problem, units, learning_rate, steps, time, factor) -> Lea
     for _, rows in units:
         if fit is not None and fit.error <= _TOLERANCE:
             change = _by_poles(fit, values, vectors, coordinates, problem.residual, rows)
-        elif steps is not None:
+        elif steps is not None and steps <= len(values):  # it is quadratic in the steps
             change = _by_renewal(values + ridge, vectors, coordinates, rows, left_rate, steps)
         else:
             change = _one_by_one(problem, vectors, a, rows, g_left)
@@ -365,7 +368,7 @@ def _by_renewal(decay, vectors, coordinates, rows, learning_rate, steps) -> Tens
     return change
 
 
-def _one_by_one(problem: _Problem, vectors, a, rows, g) -> Tensor:
+def _one_by_one(problem: Problem, vectors, a, rows, g) -> Tensor:
     """``Q^T (a_-i - a)`` as ``[N, u]``, with an eigendecomposition for each unit."""
     change = -a[:, None].expand(-1, len(rows)).clone()
     for unit, left_out in enumerate(rows):
@@ -411,18 +414,22 @@ def _refuse_divergence(values, ridge, learning_rate, factor) -> None:
         )
 
 
-def _refuse_singular(problem: _Problem, condition) -> None:
+def refuse_singular(problem: Problem, condition) -> None:
     if not condition < _SINGULAR:
         raise ValueError(
             f"kernel: got a singular matrix (condition number {condition:.1e}) trained to the end with ridge "
             f"{problem.ridge:g}; accepted: a larger ridge, or a finite horizon through steps and learning_rate"
         )
+    warn_if_ill(condition, 5)
+
+
+def warn_if_ill(condition, stacklevel: int) -> None:
     if condition > _ILL:
         warnings.warn(
             f"the condition number is {condition:.1e}, so about {max(0, 16 - math.log10(condition)):.0f} digits are "
-            "left; a larger ridge or a finite horizon helps",
+            "left; a larger ridge or a shorter horizon helps",
             IllConditionedWarning,
-            stacklevel=4,
+            stacklevel=stacklevel,
         )
 
 
