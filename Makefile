@@ -9,7 +9,7 @@ INFOCAP := $(RUN) -m infocap
 UV := $(VENV)/bin/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test check-pages screenshots bench doctor student lock lint clean
+.PHONY: help setup book test check-pages screenshots bench bench-peers doctor student lock lint clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 22
@@ -39,6 +39,12 @@ screenshots: setup  ## pictures of every page, desktop and phone, light and dark
 bench: setup  ## measure speed against references in the same run
 	$(RUN) tests/bench/bench.py
 
+bench-peers: setup  ## compare with other packages, in .venv-peers; stores the table that part 2 shows
+	$(PYTHON) -m venv .venv-peers
+	$(UV) pip install --quiet --python .venv-peers/bin/python --require-hashes -r tests/bench/peers/requirements.lock
+	$(UV) pip install --quiet --python .venv-peers/bin/python --no-deps --no-build-isolation -e lib
+	.venv-peers/bin/python -W ignore tests/bench/peers/compare.py
+
 doctor:  ## say what is missing or mismatched, and the fix
 	@if [ -x $(RUN) ]; then cd lib && ../$(RUN) -m infocap doctor; \
 	else $(PYTHON) lib/infocap/study/doctor.py; fi
@@ -60,4 +66,4 @@ lint: setup  ## style and import order
 	$(RUN) -m ruff format --check --config lib/pyproject.toml lib tests
 
 clean:  ## remove .venv and everything that was built; finished cells and data stay in the user's cache
-	rm -rf $(VENV) book/_build lib/build lib/*.egg-info
+	rm -rf $(VENV) .venv-peers book/_build lib/build lib/*.egg-info

@@ -37,6 +37,12 @@ CASES = [
     ("cnn", {"batch_norm": False}, (1, 28, 28), CNN_CONVOLUTIONS + 257 * 128 + 129 * 10),
     (
         "cnn",
+        {"batch_norm": False, "width_factor": 4},
+        (1, 28, 28),
+        128 * 17 + 128 * (16 * 128 + 1) + 256 * (9 * 128 + 1) + 1024 * (9 * 256 + 1) + 1025 * 512 + 513 * 10,
+    ),
+    (
+        "cnn",
         {"channels": 3, "image_size": 32},
         (3, 32, 32),
         CNN_CONVOLUTIONS + 2 * 32 * 16 + 768 + 257 * 128 + 1290,

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 from torchvision.models import resnet18
 
+from infocap import tangent
 from infocap.networks import seeded
 from infocap.tangent import general_path_reason, jacobian, ntk, sampled_ntk
 
@@ -210,6 +211,32 @@ def tied():
     return model
 
 
+class Recurrent(nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.head = layer(5, 3, batch_first=True), nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.head(self.layer(x)[0][:, -1])
+
+
+def rows_elsewhere():
+    """Examples lie along the second axis: here as many as there are positions along the first."""
+    return Net(lambda net, x: net.b(torch.tanh(net.a(x.transpose(0, 1))).mean(0)), a=nn.Linear(5, 4), b=nn.Linear(4, 3))
+
+
+def folded():
+    return Net(
+        lambda net, x: net.b(torch.tanh(net.a(x.flatten(0, 1))).view(len(x), -1)), a=nn.Linear(5, 4), b=nn.Linear(16, 3)
+    )
+
+
+def constant():
+    return Net(lambda net, x: x.mean(1)[:, :3] * net.a(torch.ones(1, 5).to(x)), a=nn.Linear(5, 3))
+
+
+SEQUENCES = draw(4, 4, 5)
+ELSEWHERE = "module 'a' (Linear) does not see one row for each example"
 GENERAL = {
     "used twice": (
         lambda: Net(lambda net, x: net.b(net.a(torch.tanh(net.a(x)))), a=nn.Linear(5, 5), b=nn.Linear(5, 3)),
@@ -233,6 +260,15 @@ GENERAL = {
         lambda: nn.Sequential(parametrizations.weight_norm(nn.Linear(5, 4)), nn.Tanh(), nn.Linear(4, 3)),
         "module '0' (ParametrizedLinear) has no structured rule",
     ),
+    "scalar parameter": (
+        lambda: Net(lambda net, x: net.a(x) * net.scale, a=nn.Linear(5, 3), scale=nn.Parameter(torch.tensor(2.0))),
+        "module '' (Net) has no structured rule",
+    ),
+    "lstm": (lambda: Recurrent(nn.LSTM), "module 'layer' (LSTM) has no structured rule", SEQUENCES),
+    "gru": (lambda: Recurrent(nn.GRU), "module 'layer' (GRU) has no structured rule", SEQUENCES),
+    "examples along the second axis": (rows_elsewhere, ELSEWHERE, SEQUENCES),
+    "positions folded into examples": (folded, ELSEWHERE, SEQUENCES),
+    "one row for all examples": (constant, ELSEWHERE, SEQUENCES),
 }
 
 
@@ -244,8 +280,8 @@ def structured(request):
 
 @pytest.fixture(params=GENERAL)
 def general(request):
-    build, reason = GENERAL[request.param]
-    return prepared(build), reason
+    build, reason, *inputs = GENERAL[request.param]
+    return prepared(build), reason, *(inputs or [VECTORS])
 
 
 def check(model, inputs):
@@ -266,10 +302,18 @@ def test_structured_kernel_equals_autograd(structured):
     check(model, inputs)
 
 
+def test_products_in_parts_equal_autograd(structured, monkeypatch):
+    """As large inputs are: strips of few rows, and temporaries that hold a few entries."""
+    monkeypatch.setattr(tangent, "_STRIP", 4)
+    monkeypatch.setattr(tangent, "_BUDGET", 200)
+    check(*structured)
+
+
 def test_general_kernel_equals_autograd(general):
-    model, reason = general
-    assert general_path_reason(model, VECTORS) == reason
-    check(model, VECTORS)
+    model, reason, inputs = general
+    assert general_path_reason(model, inputs) == reason
+    check(model, inputs)
+    close(jacobian(model, inputs), oracle_jacobian(model, inputs))
 
 
 def test_a_dead_example_hides_nothing():
@@ -323,6 +367,22 @@ def test_resnet_18_is_structured():
     model, inputs = prepared(lambda: resnet18(num_classes=2)), draw(2, 3, 32, 32)
     assert general_path_reason(model, inputs) is None
     close(ntk(model, inputs), oracle(model, inputs))
+
+
+def test_a_frozen_parameter_of_another_dtype_decides_nothing():
+    scale = nn.Parameter(torch.tensor([2.0, 3.0, 4.0]), requires_grad=False)
+    model = Net(lambda net, x: net.a(x) * net.scale, scale=scale, a=nn.Linear(5, 3).double())
+    assert next(model.parameters()).dtype == torch.float32
+    close(ntk(model, VECTORS), oracle(model, VECTORS))
+
+
+def test_inference_mode_is_left_for_a_while():
+    for build in (STRUCTURED["mlp"][0], GENERAL["layer norm"][0]):
+        model = prepared(build)
+        expected = ntk(model, VECTORS)
+        with torch.inference_mode():
+            assert torch.equal(ntk(model, VECTORS), expected)
+            assert torch.is_inference_mode_enabled()
 
 
 def test_float32_stays_float32():
@@ -453,6 +513,8 @@ def test_errors_of_pairs_and_sizes():
         ntk(model, inputs, inputs / 0)
     with pytest.raises(TypeError, match="inputs2: got torch.float64; accepted: torch.float32, the model's"):
         sampled_ntk(model, inputs, VECTORS, coordinates=3)
+    with pytest.raises(TypeError, match="inputs2: got list; accepted: a tensor"):
+        ntk(model, inputs, inputs.tolist())
     with pytest.raises(ValueError, match="coordinates must be at least 1, got 0"):
         sampled_ntk(model, inputs, coordinates=0)
     for function in (ntk, jacobian):

@@ -609,3 +609,52 @@ def test_weights_halfway_back_and_a_weight_without_gradient():
         used.grad.zero_()
         optimizer.step()
         assert (used.item(), unused.item()) == (expected, 7.0)
+
+
+# SGLD and the spread of gradients
+
+
+def test_langevin_noise_has_the_stated_scale_and_no_other():
+    """Without a gradient the weights after T steps are Gaussian with variance sum 2 lr / beta."""
+    rates, betas = torch.tensor([0.1, 0.2, 0.05]), torch.tensor([10.0, 4.0, 100.0])
+    w = torch.nn.Parameter(torch.zeros(200_000))
+    w.grad = torch.zeros_like(w)
+    optimizer = training.SGLD([w], learning_rates=rates, inverse_temperatures=betas)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for _ in range(3):
+            optimizer.step()
+    variance = float((2 * rates / betas).sum())
+    assert float(w.detach().var()) == pytest.approx(variance, rel=0.02)
+    assert float(w.detach().mean()) == pytest.approx(0, abs=5 * (variance / 200_000) ** 0.5)
+
+
+def test_cold_langevin_dynamics_is_gradient_descent_with_a_schedule():
+    x, y = torch.randn(8, 3, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 2
+    rates = torch.tensor([0.5, 0.25, 0.125])
+    options = {"loss": cross_entropy, "steps": 3, "batch_size": 8}
+    nets = [seeded(lambda: torch.nn.Linear(3, 2), 0) for _ in range(2)]
+    cold = partial(training.SGLD, learning_rates=rates, inverse_temperatures=torch.full((3,), 1e30))
+    training.fit(nets[0], x, y, optimizer=cold, generator=torch.Generator().manual_seed(1), **options)
+    training.fit(
+        nets[1], x, y, optimizer=partial(torch.optim.SGD, lr=0.5), generator=torch.Generator().manual_seed(1),
+        schedule=lambda sgd: torch.optim.lr_scheduler.ExponentialLR(sgd, 0.5), **options,
+    )  # fmt: skip
+    torch.testing.assert_close(nets[0].weight, nets[1].weight)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 3, 64])
+def test_the_spread_of_gradients_equals_a_loop_over_examples(chunk_size):
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(7, 5, generator=generator), torch.arange(7) % 3
+    net = seeded(lambda: torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.ReLU(), torch.nn.Linear(4, 3)), 0)
+    gradients = []
+    for example, label in zip(x, y, strict=True):
+        net.zero_grad()
+        cross_entropy(net(example[None]), label[None]).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in net.parameters()]).double())
+    gradients = torch.stack(gradients)
+    wanted = float((gradients - gradients.mean(0)).square().sum(1).mean())
+    net.train()
+    assert training.gradient_variance(net, x, y, cross_entropy, chunk_size) == pytest.approx(wanted, rel=1e-5)
+    assert net.training

@@ -170,12 +170,12 @@ def row_information(runs: SupersampleRuns, variable: str = "predictions", correc
     check.choice("correction", correction, CORRECTIONS)
     values, size = _variable(runs, variable)
     rows = values.transpose(1, 2).flatten(0, 1) * 2 + runs.selectors.transpose(1, 2).flatten(0, 1)  # [k1 n, k2]
-    parts = [
-        _information(torch.zeros(len(part), 2 * size, dtype=torch.long).scatter_add_(1, part, torch.ones_like(part))
-                     .unflatten(1, (size, 2)), correction)
-        for part in rows.cpu().split(max(1, _TABLES // (2 * size)))
-    ]  # fmt: skip
-    return torch.cat(parts).view(len(values), -1)
+    estimates = []
+    for part in rows.cpu().split(max(1, _TABLES // (2 * size))):
+        counts = torch.zeros(len(part), 2 * size, dtype=torch.long).scatter_add_(1, part, torch.ones_like(part))
+        counts = counts.unflatten(1, (size, 2))
+        estimates.append(correct(mutual_information(counts), counts, correction).clamp(min=0))
+    return torch.cat(estimates).view(len(values), -1)
 
 
 def _variable(runs: SupersampleRuns, name: str) -> tuple[Tensor, int]:
@@ -186,17 +186,16 @@ def _variable(runs: SupersampleRuns, name: str) -> tuple[Tensor, int]:
     return {"errors": (2 * e0 + e1, 4), "difference": (e1 - e0 + 1, 3), "error0": (e0, 2), "error1": (e1, 2)}[name]
 
 
-def _information(counts: Tensor, correction: str) -> Tensor:
-    """Of tables ``[T, values, 2]``."""
-    information = mutual_information(counts)
+def correct(information: Tensor, counts: Tensor, correction: str) -> Tensor:
+    """Plug-in estimates ``[T]`` of tables ``[T, values, 2]``, corrected as in ``row_information``, not clipped."""
     if correction == "miller-madow":
         seen = (counts > 0).sum((1, 2)) - (counts.sum(2) > 0).sum(1) - (counts.sum(1) > 0).sum(1) + 1
-        information = information - seen / (2 * counts.sum((1, 2)))
-    elif correction == "chance":
-        dependent = information > 0  # where a margin is constant there is no information to correct
-        information = information.clone()
-        information[dependent] -= expected_mutual_information(counts[dependent]) if dependent.any() else 0.0
-    return information.clamp(min=0)
+        return information - seen / (2 * counts.sum((1, 2)))
+    if correction == "chance":  # depends on the margins only, which many tables share
+        margins, place = torch.cat([counts.sum(2), counts.sum(1)], 1).unique(dim=0, return_inverse=True)
+        first = torch.empty(len(margins), dtype=torch.long).scatter_(0, place, torch.arange(len(counts)))
+        return information - expected_mutual_information(counts[first])[place]
+    return information
 
 
 def fcmi_bound(runs: SupersampleRuns, correction: str = "none") -> Tensor:

@@ -96,12 +96,22 @@ def mlp(
 
 
 def cnn(
-    num_outputs: int, channels: int = 1, image_size: int = 28, batch_norm: bool = True, hidden: int = 128
+    num_outputs: int,
+    channels: int = 1,
+    image_size: int = 28,
+    batch_norm: bool = True,
+    hidden: int = 128,
+    width_factor: int = 1,
 ) -> nn.Sequential:
-    """The papers' four-layer network: 32-32-64-256 channels, then ``hidden`` units (256 for sample information)."""
+    """The papers' four-layer network: 32-32-64-256 channels, then ``hidden`` units (256 for sample information).
+
+    ``width_factor`` multiplies all of them.
+    """
     _check_size(image_size, 28)
     layers: list[nn.Module] = []
+    hidden *= width_factor
     for width, kernel, stride, padding in [(32, 4, 2, 1), (32, 4, 2, 1), (64, 3, 2, 0), (256, 3, 1, 0)]:
+        width = width_factor * width
         layers.append(nn.Conv2d(channels, width, kernel, stride, padding))
         if batch_norm:
             layers.append(nn.BatchNorm2d(width))

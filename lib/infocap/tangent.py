@@ -28,7 +28,7 @@ from infocap._checks import count
 __all__ = ["general_path_reason", "jacobian", "ntk", "sampled_ntk"]
 
 _BUDGET = 2**24  # entries of a temporary: 64 MiB in float32
-_LEAF = 160  # rows of a triangle that are multiplied as a square
+_STRIP = 160  # rows of the kernel that are multiplied together: few, as a strip of a triangle is cut off in a step
 _RULES = (nn.Linear, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d)
 
 
@@ -63,7 +63,7 @@ def ntk(model: nn.Module, inputs: Tensor, inputs2: Tensor | None = None, *, chun
         structured = _reason(model, inputs) is None
         chunk = _chunk(model, inputs, outputs, structured, chunk_size)
         symmetric, others = inputs2 is None, inputs if inputs2 is None else inputs2
-        result = next(model.parameters()).new_zeros(len(inputs), outputs, len(others), outputs)
+        result = next(iter(_trainable(model).values())).new_zeros(len(inputs), outputs, len(others), outputs)
         starts = range(0, len(inputs), chunk), range(0, len(others), chunk)
         for i in starts[0]:
             left = _features(model, inputs[i : i + chunk], structured)
@@ -193,6 +193,8 @@ def _evaluation(model: nn.Module, inputs: Tensor, inputs2: Tensor | None) -> Ite
     for argument, value in [("inputs", inputs), ("inputs2", inputs2)]:
         if value is None:
             continue
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{argument}: got {type(value).__name__}; accepted: a tensor")
         if len(value) == 0:
             raise ValueError(f"{argument}: got an empty set; accepted: at least one example")
         if value.shape[1:] != inputs.shape[1:]:
@@ -203,13 +205,13 @@ def _evaluation(model: nn.Module, inputs: Tensor, inputs2: Tensor | None) -> Ite
             if not value.isfinite().all():
                 raise ValueError(f"{argument}: got values that are NaN or infinite; accepted: finite values")
     flags = [(module, module.training) for module in model.modules()]
-    model.eval()
     try:
+        model.eval()
         with torch.no_grad():
             shape = getattr(model(inputs[:1]), "shape", ())
         if len(shape) != 2 or shape[0] != 1:
             raise ValueError(f"model: got an output of shape {list(shape)} for one example; accepted: [n, C]")
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
             yield shape[1]
     finally:
         for module, training in flags:
@@ -250,12 +252,16 @@ def _reason(model: nn.Module, inputs: Tensor) -> str | None:
     if total.requires_grad:
         gradients = torch.autograd.grad(total, parameters, allow_unused=True)
         read = {id(p) for p, gradient in zip(parameters, gradients, strict=True) if gradient is not None}
+    with torch.no_grad():
+        of_two, _ = _record(model, torch.cat([inputs[:1]] * 2))
     for name, module in _layers(model).items():
         kind = type(module).__name__
         if len(calls[name]) > 1:
             return f"module {name!r} ({kind}) is used {len(calls[name])} times in one pass"
         if any(id(p) in read for p in module.parameters(recurse=False)):
             return f"module {name!r} ({kind}) has parameters that are used elsewhere too"
+        if [len(entering) for record in (calls, of_two) for entering, _ in record[name]] not in ([1, 2], []):
+            return f"module {name!r} ({kind}) does not see one row for each example"
     return None
 
 
@@ -317,7 +323,7 @@ class _Feature:
                 scale = weight * (u[..., 0] @ v[..., 0].T) + bias if weight else None
                 _contract(d[..., 0], e[..., 0], block, same, scale)
             elif weight and positions**2 * (size + outputs**2 * width) < outputs**2 * width * size:
-                _contract_positions(u, v, d, e, block, bias)
+                _contract_positions(u, v, d, e, block, same, bias)
             else:
                 if bias:
                     _contract(d.sum(-1), e.sum(-1), block, same)
@@ -335,35 +341,32 @@ class _Feature:
 
 def _contract(left: Tensor, right: Tensor, block: Tensor, same: bool, scale: Tensor | None = None) -> None:
     """``block += scale * left right^T`` for ``[n, C, p]``, ``[m, C, p]``; if ``same``, its upper triangle at least."""
-    n, outputs, _ = left.shape
-    if same and n > 1 and n * outputs > _LEAF:  # a triangle is two triangles and a square
-        half = n // 2
-        for part in (slice(half), slice(half, n)):
-            _contract(left[part], right[part], block[part, :, part], True, None if scale is None else scale[part, part])
-        scale = None if scale is None else scale[:half, half:]
-        _contract(left[:half], right[half:], block[:half, :, half:], False, scale)
-        return
-    right = right.flatten(0, 1).T
-    if scale is None:
-        block.view(n * outputs, -1).addmm_(left.flatten(0, 1), right)
-        return
-    rows = max(1, _BUDGET // (8 * right.shape[1] * outputs))
-    for i in range(0, n, rows):
-        target = block[i : i + rows]
-        product = left[i : i + rows].flatten(0, 1) @ right
-        target.addcmul_(product.view(target.shape), scale[i : i + rows, None, :, None])
+    outputs = left.shape[1]
+    columns = right.flatten(0, 1).T
+    step = max(1, _STRIP // outputs)
+    for i in range(0, len(left), step):
+        first = i if same else 0
+        rows, target = left[i : i + step].flatten(0, 1), block[i : i + step, :, first:]
+        if scale is None:
+            target.view(len(rows), -1).addmm_(rows, columns[:, first * outputs :])
+        else:
+            product = rows @ columns[:, first * outputs :]
+            target.addcmul_(product.view(target.shape), scale[i : i + step, None, first:, None])
 
 
-def _contract_positions(u: Tensor, v: Tensor, d: Tensor, e: Tensor, block: Tensor, bias: bool) -> None:
+def _contract_positions(u: Tensor, v: Tensor, d: Tensor, e: Tensor, block: Tensor, same: bool, bias: bool) -> None:
     """``block += sum_ts (u_t . v_s + bias) (d_t . e_s)``: cheaper than weight gradients where positions are few."""
     (n, outputs, _, positions), m = d.shape, len(e)
-    v, e = v.mT.flatten(0, 1), e.permute(0, 1, 3, 2).flatten(0, 2)
     rows = max(1, _BUDGET // (m * (outputs * positions) ** 2))
     for i in range(0, n, rows):
-        inner = (u[i : i + rows].mT.flatten(0, 1) @ v.T).view(-1, positions, m, positions)
-        outer = d[i : i + rows].permute(0, 1, 3, 2).flatten(0, 2) @ e.T
-        outer = outer.view(-1, outputs, positions, m, outputs, positions)
-        block[i : i + rows] += torch.einsum("ntms,nctmds->ncmd", inner + bias, outer)
+        first = i if same else 0
+        here, others = slice(i, i + rows), slice(first, None)
+        inner = u[here].mT.flatten(0, 1) @ v[others].mT.flatten(0, 1).T
+        outer = d[here].permute(0, 1, 3, 2).flatten(0, 2) @ e[others].permute(0, 1, 3, 2).flatten(0, 2).T
+        inner = inner.view(-1, positions, m - first, positions)
+        outer = outer.view(-1, outputs, positions, m - first, outputs, positions)
+        target = block[here, :, others]
+        target += torch.einsum("ntms,nctmds->ncmd", inner + bias, outer)
 
 
 def _features(model: nn.Module, inputs: Tensor, structured: bool) -> list:
@@ -440,8 +443,12 @@ def _derivatives(model: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
 
     with warnings.catch_warnings():  # where torch has no batched derivative, it loops and says that this is slow
         warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
-        tensors = vmap(jacrev(outputs), (None, 0))(parameters, inputs)
-    return {name: tensor.detach().flatten(2) for name, tensor in tensors.items()}
+        if any(isinstance(module, nn.RNNBase) for module in model.modules()):  # vmap over examples fails on these
+            each = [jacrev(outputs)(parameters, example) for example in inputs]
+            tensors = {name: torch.stack([one[name] for one in each]) for name in parameters}
+        else:
+            tensors = vmap(jacrev(outputs), (None, 0))(parameters, inputs)
+    return {name: t.detach().reshape(*t.shape[:2], parameters[name].numel()) for name, t in tensors.items()}
 
 
 def _chunk(model: nn.Module, inputs: Tensor, outputs: int, structured: bool, chunk_size: int | None) -> int:

@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state, vmap
+from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import trange
 
 from infocap.networks import seeded
 
-__all__ = ["AnchoredSGD", "Fit", "Fits", "fit", "fit_many", "predict"]
+__all__ = ["SGLD", "AnchoredSGD", "Fit", "Fits", "fit", "fit_many", "gradient_variance", "predict"]
 
 Loss = Callable[[Any, Tensor], Tensor]
 
@@ -87,6 +87,39 @@ class AnchoredSGD(torch.optim.SGD):
                 if parameter.grad is not None:
                     parameter.grad.add_(parameter - anchor, alpha=self.pull)
         super().step()
+
+
+class SGLD(torch.optim.Optimizer):
+    """Stochastic gradient Langevin dynamics: ``w - lr_t g + sqrt(2 lr_t / beta_t) noise``, standard Gaussian noise.
+
+    The noise comes from torch's global generator, which ``fit`` seeds.
+
+    Args:
+        parameters: As for any optimizer.
+        learning_rates: ``[T]``, one for each step.
+        inverse_temperatures: ``[T]``, beta, positive.
+
+    Example:
+        >>> w = nn.Parameter(torch.zeros(1))
+        >>> optimizer = SGLD([w], learning_rates=torch.tensor([0.5]), inverse_temperatures=torch.tensor([1e30]))
+        >>> w.grad = torch.ones(1)
+        >>> optimizer.step(); w.data
+        tensor([-0.5000])
+    """
+
+    def __init__(self, parameters, learning_rates: Tensor, inverse_temperatures: Tensor):
+        super().__init__(parameters, {})
+        self.rates, self.scales = learning_rates.tolist(), (2 * learning_rates / inverse_temperatures).sqrt().tolist()
+        self.steps = 0
+
+    @torch.no_grad()
+    def step(self) -> None:
+        rate, scale = self.rates[self.steps], self.scales[self.steps]
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.add_(parameter.grad, alpha=-rate).add_(torch.randn_like(parameter), alpha=scale)
+        self.steps += 1
 
 
 def fit(
@@ -287,6 +320,46 @@ def predict(model: nn.Module, inputs: Tensor, batch_size: int = 2048) -> Tensor:
         outputs = torch.cat([model(part) for part in inputs.split(batch_size)])
     model.train(training)
     return outputs
+
+
+def gradient_variance(model: nn.Module, inputs: Tensor, targets: Tensor, loss: Loss, chunk_size: int = 64) -> float:
+    """The mean squared distance of the gradients of single examples from their mean, in evaluation mode.
+
+    It is the trace of the covariance of the gradients, and not that of a minibatch, which is smaller by its size.
+
+    Args:
+        model: Any module that treats examples independently in evaluation mode; left as it was.
+        inputs: ``[n, ...]``.
+        targets: ``[n, ...]``.
+        loss: As in ``fit``, the mean over a batch.
+        chunk_size: Examples whose gradients are held together.
+
+    Cost: n backward passes; memory for ``chunk_size`` gradients.
+
+    Example:
+        >>> net = nn.Linear(1, 1, bias=False)
+        >>> x = torch.tensor([[1.0], [3.0]])
+        >>> gradient_variance(net, x, x, lambda output, target: (output - target).sum() * 2)  # gradients 2 and 6
+        4.0
+    """
+    parameters = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+
+    def one_loss(parameters: dict[str, Tensor], example: Tensor, target: Tensor) -> Tensor:
+        return loss(functional_call(model, parameters, (example[None],)), target[None])
+
+    training = model.training
+    model.eval()
+    try:
+        squares, total = 0.0, {name: torch.zeros_like(p, dtype=torch.float64) for name, p in parameters.items()}
+        for part, part_targets in zip(inputs.split(chunk_size), targets.split(chunk_size), strict=True):
+            gradients = vmap(grad(one_loss), (None, 0, 0))(parameters, part, part_targets)
+            for name, gradient in gradients.items():
+                squares += float(gradient.double().square().sum())
+                total[name] += gradient.double().sum(0)
+    finally:
+        model.train(training)
+    n = len(inputs)
+    return squares / n - sum(float((tensor / n).square().sum()) for tensor in total.values())
 
 
 # One forward pass of one network on one batch, in floating-point operations. Measured on a CPU core with fused Adam

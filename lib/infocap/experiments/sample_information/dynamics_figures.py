@@ -112,7 +112,8 @@ def what_is_fitted(table: Table) -> plt.Figure:
     figure, axes = plt.subplots(figsize=(_WIDTH, 3.7))
     for place, steps in enumerate((1, 10, 100, 1000)):
         dashes = ("-", "--", "-.", ":")[place]
-        axes.plot(speeds, 1 - (1 - speeds) ** steps, dashes, color=PALETTE[place], label=f"{steps:,} steps")
+        label = f"{steps:,} step" + "s" * (steps > 1)
+        axes.plot(speeds, 1 - (1 - speeds) ** steps, dashes, color=PALETTE[place], label=label)
     own = row["learning_rate"] * np.array(row["eigenvalues"])
     own = own[own > speeds[0]]
     axes.plot(own, np.full(len(own), -0.06), "|", color="0.3", markersize=8)

@@ -1,5 +1,6 @@
 """How well do scores agree with real retraining? Rows of ``sample_information/retraining`` as correlations."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,9 @@ from scipy import stats
 
 from infocap.experiments.sample_information import retraining, toys
 from infocap.study.claims import NotRun
-from infocap.study.tables import Table, interval
+from infocap.study.tables import Table, interval, read, value_text
 
-__all__ = ["TARGETS", "agreement", "beside_the_paper", "best_influence", "bound", "panel", "toy"]
+__all__ = ["TARGETS", "agreement", "beside_the_paper", "best_influence", "bound", "panel", "peers", "toy"]
 
 TARGETS = ("weights", "predictions")
 
@@ -114,6 +115,24 @@ def beside_the_paper(table: Table, profile: Any) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(lines)
+
+
+def peers(path: str | Path) -> pd.DataFrame:
+    """The stored table of tests/bench/peers: one line per package and method, means over seeds with half intervals."""
+    rows = read(path).frame
+    return pd.DataFrame(
+        [
+            {
+                "package": f"{package} {version}",
+                "method": method,
+                "needs": part["needs"].iloc[0],
+                "Pearson": value_text(part["pearson"]),
+                "Spearman": value_text(part["spearman"]),
+                "seconds": value_text(part["seconds"], 2),
+            }
+            for (package, version, method), part in rows.groupby(["package", "version", "method"], sort=False)
+        ]
+    )
 
 
 def toy(table: Table, name: str) -> pd.DataFrame:

@@ -1,0 +1,137 @@
+"""How rows are measured: ours and a reference alternate in one process, and their ratio is the median of quotients.
+
+Seconds are those that the processor spent on this process, on one torch thread: a busy machine changes them little.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+Row = dict[str, Any]
+
+
+def seconds(run: Callable[[], Any]) -> float:
+    start = time.process_time()
+    run()
+    return time.process_time() - start
+
+
+def alternate(*runs: Callable[[], float], repetitions: int) -> list[list[float]]:
+    """Milliseconds of each function by repetition; each returns its own seconds. The first round does not count."""
+    rounds = [[1e3 * run() for run in runs] for _ in range(repetitions + 1)][1:]
+    return [list(times) for times in zip(*rounds, strict=True)]
+
+
+def row(
+    operation: str,
+    ours: list[float],
+    reference: list[float],
+    *,
+    at_most: float | None = None,
+    at_least: float | None = None,
+    limit_s: float | None = None,
+    note: str = "",
+) -> Row:
+    """The ratio is ours / reference; with ``at_least`` it is the gain, reference / ours. ``limit_s`` bounds ours."""
+    pairs = zip(ours, reference, strict=True)
+    ratio = statistics.median(b / a if at_least is not None else a / b for a, b in pairs)
+    median = statistics.median(ours)
+    good = (at_most is None or ratio <= at_most) and ratio >= (at_least or 0)
+    good = good and (limit_s is None or median <= 1e3 * limit_s)
+    bounds = [(limit_s, "{:g} s"), (at_most, "<= {:g}"), (at_least, ">= {:g}")]
+    target = ", ".join(form.format(bound) for bound, form in bounds if bound)
+    return {
+        "operation": operation,
+        "ours_ms": median,
+        "reference_ms": statistics.median(reference),
+        "ratio": ratio,
+        "target": target,
+        "verdict": ("ok" if good else "falls short") if target else "",
+        "note": note,
+    }
+
+
+def memory_row(operation: str, peak: float, unit: float, at_most: float, note: str) -> Row:
+    """Bytes above the level before a call, as a multiple of ``unit``."""
+    verdict = "ok" if peak <= at_most * unit else "falls short"
+    return {
+        "operation": operation,
+        "ours_mib": peak / 2**20,
+        "reference_mib": unit / 2**20,
+        "ratio": peak / unit,
+        "target": f"<= {at_most:g}",
+        "verdict": verdict,
+        "note": note,
+    }
+
+
+def text(row: Row) -> str:
+    """One line of the table."""
+    if "ours_ms" in row:
+        ours, reference = duration(row["ours_ms"]), duration(row["reference_ms"])
+    else:
+        ours, reference = (f"{row[key]:.0f}MiB" for key in ("ours_mib", "reference_mib"))
+    line = f"{row['operation']:72}{ours:>10}{reference:>11}{row['ratio']:9.4g}  {row['target']:<15}{row['verdict']:<11}"
+    return f"{line}  {row['note']}".rstrip()
+
+
+HEADER = f"{'operation':72}{'ours':>10}{'reference':>11}{'ratio':>9}  {'target':<15}verdict"
+
+
+def duration(milliseconds: float) -> str:
+    return f"{milliseconds:.2f}ms" if milliseconds < 1e3 else f"{milliseconds / 1e3:.2f}s"
+
+
+def agree(what: str, ours: Tensor, reference: Tensor, relative: float) -> None:
+    """Ends the run unless both computed the same thing, within ``relative`` of its largest entry."""
+    error = float((ours.double() - reference.double()).abs().max() / reference.double().abs().max())
+    if not error <= relative:
+        sys.exit(f"{what}: ours and the reference differ by {error:.1e} of the largest entry, more than {relative:g}")
+
+
+def flops(run: Callable[[], Any]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+def matmul(dtype: torch.dtype = torch.float32) -> float:
+    """Seconds of one large product: its rate is the most that this core reaches."""
+    left, right = torch.ones(2, 1024, 1024, dtype=dtype)
+    return seconds(lambda: left @ right)
+
+
+def of_matmul(work: float, ours: list[float], product: list[float], unit: str = "a step") -> str:
+    """The arithmetic of a step, and the share of the product's rate that it reaches."""
+    rate = statistics.median(2 * 1024**3 / time for time in product)  # per ms
+    share = statistics.median(work / a / (2 * 1024**3 / b) for a, b in zip(ours, product, strict=True))
+    size = f"{work / 1e6:.0f} MFLOP" if work < 1e9 else f"{work / 1e9:.1f} GFLOP"
+    return f"{size} {unit}, {100 * share:.0f} % of this core's {rate / 1e6:.0f} GFLOP/s (1024^3 matmul)"
+
+
+def in_subprocess(module: str, call: str) -> dict[str, Any]:
+    """What a function of a module beside this file returns when a fresh interpreter calls it."""
+    code = f"import json, {module}; print(json.dumps({module}.{call}()))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def memory(key: str) -> int | None:
+    """Bytes that Linux counts for this process: ``VmRSS`` now, ``VmHWM`` at most so far; ``None`` elsewhere.
+
+    Not ``ru_maxrss``: a child inherits that of its parent.
+    """
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None
+    line = next(line for line in status.read_text().splitlines() if line.startswith(f"{key}:"))
+    return 1024 * int(line.split()[1])
