@@ -1,0 +1,185 @@
+"""Table ``generalization/training``: what do the predictions of networks tell about the half that they were trained on?
+
+A cell draws one supersample, trains one network per selector, and keeps the predictions of all of them on all 2 n
+images at some epochs. Everything else (gap, bounds, corrections) is computed from these by ``infocap.bounds``, so that
+a new bound needs no new training.
+
+Conventions that may surprise: selectors come with their complements; the networks of a cell share initialization and
+order of examples unless the panel is ``randomized``; ``label_noise`` flips labels of the supersample once, on both
+sides; for ``sgld`` the schedules are those of the papers' code, stretched or compressed to the cell's steps.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, cross_entropy
+
+from infocap import data, networks
+from infocap.bounds import complementary_selectors
+from infocap.experiments.streams import stream
+from infocap.training import SGLD, fit, fit_many, gradient_variance, predict
+
+VARIANCE_DRAWS = 4  # of a supersample, along whose training the spread of gradients is followed
+VARIANCE_LOOKS = 80  # along each of them
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One supersample of ``2 n`` images, and ``draws`` networks trained on halves of it."""
+
+    panel: str
+    data: str
+    classes: tuple[int, ...]
+    side: int
+    network: str
+    widths: tuple[int, ...]
+    width_factor: int
+    optimizer: str
+    learning_rate: float
+    batch_size: int
+    draws: int
+    randomized: bool
+    label_noise: float
+    looks: int
+    n: int
+    epochs: int
+    seed: int
+    device: str
+
+
+def cells(profile: Any) -> list[Cell]:
+    """Every supersample of every size of every panel."""
+    return [
+        Cell(panel=name, n=size.n, epochs=size.epochs, seed=seed, device=profile.device,
+             **panel.model_dump(exclude={"sets"}))
+        for name, panel in profile.generalization.training
+        for size in panel.sets
+        for seed in size.seeds
+    ]  # fmt: skip
+
+
+def measure(cell: Cell) -> dict[str, Any]:
+    """Selectors ``[k2, n]``, labels ``[n, 2]`` and predictions ``[looks, k2, n, 2]``, at the epochs ``at``."""
+    inputs, labels = supersample(cell)
+    n = cell.n
+    selectors = complementary_selectors(cell.draws, n, stream("selectors", cell.seed))
+    subsets = 2 * torch.arange(n) + selectors
+    batch_size = min(cell.batch_size, n)
+    per_epoch = math.ceil(n / batch_size)
+    at = sorted({max(1, round(cell.epochs * (look + 1) / cell.looks)) for look in range(cell.looks)})
+    steps, looks = cell.epochs * per_epoch, [epoch * per_epoch for epoch in at]
+    seeds = [100 * cell.seed + draw if cell.randomized else cell.seed for draw in range(cell.draws)]
+    options = {"loss": cross_entropy, "steps": steps, "batch_size": batch_size}
+    result: dict[str, Any] = {"at": at, "selectors": selectors.byte(), "labels": labels.view(n, 2).cpu().byte()}
+
+    if cell.optimizer == "sgld":
+        runs = [
+            sgld(cell, inputs, labels, rows, draw, seeds[draw], looks, options) for draw, rows in enumerate(subsets)
+        ]
+        predictions = torch.stack([run["predictions"] for run in runs], 1)
+        followed = runs[:VARIANCE_DRAWS]
+        result |= {
+            "learning_rates": followed[0]["learning_rates"],
+            "inverse_temperatures": followed[0]["inverse_temperatures"],
+            "gradient_variances": torch.stack([run["variances"] for run in followed]),
+            "per_epoch": per_epoch,
+        }
+    else:
+        many = fit_many(
+            partial(network, cell), inputs, labels, subsets, init_seeds=seeds, order_seeds=seeds,
+            optimizer=optimizer(cell), record=lambda step, logits: logits.argmax(-1), eval_inputs=inputs,
+            record_at=looks, **options,
+        )  # fmt: skip
+        predictions = torch.stack([many.records[step] for step in looks])
+    result["predictions"] = predictions.view(len(at), cell.draws, n, 2).cpu().byte()
+    right = predictions[-1].cpu() == labels.cpu()
+    trained = torch.zeros_like(right).scatter_(1, subsets, True)
+    result["train_error"] = float((~right[trained]).double().mean())
+    result["test_error"] = float((~right[~trained]).double().mean())
+    return result
+
+
+def supersample(cell: Cell) -> tuple[Tensor, Tensor]:
+    """``2 n`` distinct images of the cell's classes, ``[2 n, 1, side, side]``, and class ids from 0."""
+    source = data.load(cell.data)
+    rows = torch.isin(source.train_labels, torch.tensor(cell.classes)).nonzero()[:, 0]
+    if 2 * cell.n > len(rows):
+        raise ValueError(f"n: got {cell.n}; accepted: up to {len(rows) // 2}, half of the images of the classes")
+    rows = rows[torch.randperm(len(rows), generator=stream(f"supersample {cell.data}", cell.seed))[: 2 * cell.n]]
+    images, labels = source.train_inputs[rows], source.train_labels[rows]
+    labels = torch.stack([labels == class_id for class_id in cell.classes], 1).long().argmax(1)
+    if cell.side < images.shape[-1]:
+        images = avg_pool2d(images, images.shape[-1] // cell.side)
+    if cell.label_noise:
+        generator = stream("label noise", cell.seed)
+        flipped = torch.rand(len(labels), generator=generator) < cell.label_noise
+        other = torch.randint(1, len(cell.classes), labels.shape, generator=generator)
+        labels = torch.where(flipped, (labels + other) % len(cell.classes), labels)
+    # one mean and deviation for the whole data set: statistics of the supersample would tell about its other half
+    scaled = (images - source.train_inputs.mean()) / source.train_inputs.std()
+    return scaled.to(cell.device), labels.to(cell.device)
+
+
+def network(cell: Cell) -> torch.nn.Module:
+    """A new network, drawn from torch's global generator."""
+    outputs = len(cell.classes)
+    if cell.network == "mlp":
+        widths = tuple(cell.width_factor * width for width in cell.widths)
+        return networks.build("mlp", outputs, in_features=cell.side**2, widths=widths, batch_norm=False)
+    if cell.network == "cnn":
+        return networks.build("cnn", outputs, width_factor=cell.width_factor)
+    return networks.build("resnet50", outputs)
+
+
+def optimizer(cell: Cell):
+    """The panel's optimizer, as a function of the parameters."""
+    if cell.optimizer == "sgd":
+        return partial(torch.optim.SGD, lr=cell.learning_rate, momentum=0.9)
+    return partial(torch.optim.Adam, lr=cell.learning_rate, fused=True)
+
+
+def schedules(cell: Cell, steps: int) -> tuple[Tensor, Tensor]:
+    """Learning rates and inverse temperatures of ``steps`` steps.
+
+    As in the papers' configuration for 1,600 steps: the rate falls by a tenth 16 times, and the inverse temperature
+    is ``10 exp(t / 100)`` within ``[100, 4000]``; other lengths stretch or compress both.
+    """
+    t = torch.arange(steps, dtype=torch.float64) * (1600 / steps)
+    return cell.learning_rate * 0.9 ** (t / 100).floor(), (10 * (t / 100).exp()).clamp(100, 4000)
+
+
+def sgld(cell: Cell, inputs: Tensor, labels: Tensor, rows: Tensor, draw: int, seed: int, looks: list[int],
+         options: dict[str, Any]) -> dict[str, Tensor]:  # fmt: skip
+    """One network by stochastic gradient Langevin dynamics: its predictions, and the spread of gradients."""
+    steps = options["steps"]
+    rates, temperatures = schedules(cell, steps)
+    own_inputs, own_labels = inputs[rows], labels[rows]
+    every = max(1, steps // VARIANCE_LOOKS)
+    followed = set(range(0, steps, every)) if draw < VARIANCE_DRAWS else set()
+    predictions, spread = {}, {}
+
+    def look(step: int, model: torch.nn.Module) -> None:
+        if step in looks:
+            predictions[step] = predict(model, inputs).argmax(1)
+        if step in followed:
+            spread[step] = gradient_variance(model, own_inputs, own_labels, cross_entropy)
+
+    generator = torch.Generator().manual_seed(seed)
+    if not cell.randomized:  # the order is shared, but the noise of each draw is its own
+        generator = stream(f"langevin {cell.seed}", draw)
+    fit(
+        networks.seeded(partial(network, cell), seed).to(cell.device), own_inputs, own_labels,
+        optimizer=partial(SGLD, learning_rates=rates, inverse_temperatures=temperatures), generator=generator,
+        record=look, record_at={*looks, *followed}, **options,
+    )  # fmt: skip
+    variances = torch.tensor([spread.get(step // every * every, math.nan) for step in range(steps)])
+    return {
+        "predictions": torch.stack([predictions[step] for step in looks]),
+        "learning_rates": rates,
+        "inverse_temperatures": temperatures,
+        "variances": variances.double(),
+    }
