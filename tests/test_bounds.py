@@ -316,7 +316,7 @@ def test_closed_bounds_by_hand():
     assert vc_bound(4, 1) == pytest.approx(1.2409, abs=1e-4)
     assert stability_bound(16, 2.0, 0.5) == pytest.approx(2**1.5 * 2)
     squared = squared_stability_bound(4, 9, 2.0, stability=1.0, test_stability=0.5, train_stability=0.5)
-    assert squared == pytest.approx(8 + 12**1.5 * 3 * 2 * math.sqrt(2 + 1 + 1))
+    assert squared == pytest.approx(7 / 4 + 8 * math.sqrt(2) * 3 * 2 * math.sqrt(2 + 1 + 1))
 
 
 def test_the_sgld_bound_by_hand():

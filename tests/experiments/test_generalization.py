@@ -91,7 +91,7 @@ def test_expected_estimates_for_independent_bits():
 
 def test_pairs_bound_the_squared_gap_on_average():
     result = toys.pairs(toys.Cell("pairs", 5, 20))
-    assert result["posterior_gap"] == [0.25] * 20
+    assert result["squared_gap"] == [0.25] * 20
     assert np.mean(result["pair_bound"]) >= 0.25
 
 

@@ -7,6 +7,9 @@ import joblib
 import torch
 
 from infocap import data
+from infocap.experiments.generalization import claims as generalization_claims
+from infocap.experiments.generalization import toys as generalization_toys
+from infocap.experiments.generalization import training as generalization_training
 from infocap.experiments.noisy_labels import claims as noisy_labels_claims
 from infocap.experiments.noisy_labels import toys as noisy_labels_toys
 from infocap.experiments.noisy_labels import training
@@ -30,9 +33,15 @@ TABLES: dict[str, ModuleType] = {
     "sample_information/detection": detection,
     "sample_information/dynamics": dynamics,
     "sample_information/toys": sample_information_toys,
+    "generalization/training": generalization_training,
+    "generalization/toys": generalization_toys,
 }
 
-CLAIMS: list[Claim] = [*noisy_labels_claims.CLAIMS, *sample_information_claims.CLAIMS]
+CLAIMS: list[Claim] = [
+    *noisy_labels_claims.CLAIMS,
+    *sample_information_claims.CLAIMS,
+    *generalization_claims.CLAIMS,
+]
 
 
 def work(name: str, profile: Profile) -> list[Task]:

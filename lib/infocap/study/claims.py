@@ -8,7 +8,7 @@ Conventions: the kinds are ``theorem`` (proved; checked exactly), ``paper`` (mea
 wholly on the claimed side of the threshold is *reproduced*, only the mean there is *partly*.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
@@ -18,7 +18,10 @@ import pandas as pd
 
 from infocap.study.tables import Table, interval
 
-__all__ = ["Claim", "Decision", "NotRun", "Verdict", "decide", "exceeds", "holds", "scorecard", "stays_below"]
+__all__ = [
+    "Claim", "Decision", "NotRun", "Verdict", "agrees", "decide", "exceeds", "holds", "in_each", "scorecard",
+    "stays_below", "within",
+]  # fmt: skip
 
 
 class Verdict(StrEnum):
@@ -118,6 +121,53 @@ def _compare(values: Sequence[float], threshold: float, what: str, above: bool) 
     spread = f"95 % interval {low:.3f} to {high:.3f}, {len(values)} runs" if len(values) > 1 else "1 run, no interval"
     wanted = "must exceed" if above else "must stay below"
     return Decision(verdict, f"{what}: {mean:.3f} ({spread}); {wanted} {threshold:g}")
+
+
+def within(values: Sequence[float], low: float, high: float, what: str) -> Decision:
+    """Decides "the mean of ``values`` lies between ``low`` and ``high``"; otherwise as ``exceeds``.
+
+    Example:
+        >>> within([2.5, 2.6, 2.7], 2, 4, "ratio").verdict.value
+        'reproduced'
+    """
+    below, above = exceeds(values, low, what), stays_below(values, high, what)
+    verdict = max(below.verdict, above.verdict, key=[Verdict.REPRODUCED, Verdict.PARTLY, Verdict.NOT_REPRODUCED].index)
+    numbers = below.evidence.rsplit("; ", 1)[0]
+    return Decision(verdict, f"{numbers}; must lie between {low:g} and {high:g}")
+
+
+def agrees(values: Sequence[float], number: float, what: str) -> Decision:
+    """Decides "``number`` lies in the 95 % interval of the mean of ``values``".
+
+    Raises:
+        NotRun: Fewer than two runs, so that there is no interval.
+
+    Example:
+        >>> agrees([0.1, 0.2, 0.3], 0.25, "gap").evidence
+        'gap: 0.200 (95 % interval -0.048 to 0.448, 3 runs) against 0.25; must include it in the interval'
+    """
+    if len(values) < 2:
+        raise NotRun(f"{what}: {len(values)} runs, no interval")
+    low, high = interval(values)
+    spread = f"95 % interval {low:.3f} to {high:.3f}, {len(values)} runs"
+    evidence = f"{what}: {np.mean(values):.3f} ({spread}) against {number:g}; must include it in the interval"
+    return holds(low <= number <= high, evidence)
+
+
+def in_each(decisions: Iterable[Decision]) -> Decision:
+    """One verdict for several tasks: that of all if they agree, *partly* if they do not.
+
+    The threshold, which ends the evidence after a semicolon, must be the same for all.
+
+    Example:
+        >>> in_each([exceeds([1.0], 0, "a"), exceeds([-1.0], 0, "b")]).evidence
+        'a: 1.000 (1 run, no interval); b: -1.000 (1 run, no interval); each must exceed 0'
+    """
+    decisions = list(decisions)
+    verdicts = {decision.verdict for decision in decisions}
+    verdict = verdicts.pop() if len(verdicts) == 1 else Verdict.PARTLY
+    numbers, wanted = zip(*(decision.evidence.rsplit("; ", 1) for decision in decisions), strict=True)
+    return Decision(verdict, f"{'; '.join(numbers)}; each {wanted[0]}")
 
 
 def holds(condition: bool, evidence: str) -> Decision:

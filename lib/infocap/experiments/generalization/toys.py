@@ -66,11 +66,12 @@ def information_of_patterns(values: Tensor, others: Tensor) -> float:
 def thresholds(cell: Cell) -> dict[str, Any]:
     """The smallest consistent threshold on points of [0, 1], for every selector; the true one is drawn too.
 
-    A list for each quantity, one entry per supersample.
+    A list for each quantity, one entry per supersample. ``single`` and ``weights`` are the bounds for single rows from
+    the predictions on the row and from the threshold itself, ``whole`` that for all rows together.
     """
     n, generator = cell.parameter, stream("thresholds", cell.parameter)
     selectors = all_selectors(n)
-    result: dict[str, list[float]] = {"gap": [], "single": [], "whole": [], "information": []}
+    result: dict[str, list[float]] = {"gap": [], "single": [], "whole": [], "weights": [], "information": []}
     for _ in range(cell.draws):
         points = torch.rand(n, 2, generator=generator, dtype=torch.float64)
         labels = (points >= torch.rand((), generator=generator, dtype=torch.float64)).long()
@@ -82,6 +83,8 @@ def thresholds(cell: Cell) -> dict[str, Any]:
         result["gap"].append(float(generalization_gap(runs)))
         result["single"].append(float(fcmi_bound(runs)))
         result["whole"].append(math.sqrt(2 / n * information))
+        rows = [information_of_patterns(cut.unique(return_inverse=True)[1], selectors[:, i]) for i in range(n)]
+        result["weights"].append(sum(math.sqrt(2 * value) for value in rows) / n)
         result["information"].append(information)
     return result | {"vc": vc_bound(n, 1)}
 
@@ -97,12 +100,13 @@ def pairs(cell: Cell) -> dict[str, Any]:
     """The counterexample's algorithm for all selectors of random supersamples; predictions are its losses.
 
     ``single`` is the mean over rows of ``sqrt(2 I)``, ``pair_bound`` the bound on the squared gap from pairs of rows,
-    and ``squared_gap`` that of the two halves; one entry per supersample.
+    ``squared_gap`` that of the risk, which is 1/2, and the training half, and ``squared_difference`` that of the two
+    halves; one entry per supersample.
     """
     n, generator = cell.parameter, stream("pairs", cell.parameter)
     selectors = all_selectors(n)
     parity = torch.tensor([number.bit_count() % 2 for number in range(2**n)], dtype=torch.int16)
-    result: dict[str, list[float]] = {"single": [], "pair_bound": [], "squared_gap": [], "posterior_gap": []}
+    result: dict[str, list[float]] = {"single": [], "pair_bound": [], "squared_gap": [], "squared_difference": []}
     for _ in range(cell.draws):
         vectors = torch.randint(2**n, (n, 2), generator=generator)
         label_bits = torch.randint(2, (n, 2), generator=generator)
@@ -121,8 +125,8 @@ def pairs(cell: Cell) -> dict[str, Any]:
         other = losses.gather(2, 1 - selectors[..., None])[..., 0].double().mean(1)
         result["single"].append(sum(math.sqrt(2 * value) for value in rows) / n)
         result["pair_bound"].append(5 / (2 * n) + 4 / n**2 * sum(math.sqrt(2 * value) for value in twos))
-        result["squared_gap"].append(float((other - own).square().mean()))
-        result["posterior_gap"].append(float((0.5 - own).square().mean()))
+        result["squared_difference"].append(float((other - own).square().mean()))
+        result["squared_gap"].append(float((0.5 - own).square().mean()))
     return result
 
 

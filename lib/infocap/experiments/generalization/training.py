@@ -19,12 +19,12 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, cross_entropy
 
 from infocap import data, networks
-from infocap.bounds import complementary_selectors
 from infocap.experiments.streams import stream
+from infocap.supersample import complementary_selectors
 from infocap.training import SGLD, fit, fit_many, gradient_variance, predict
 
 VARIANCE_DRAWS = 4  # of a supersample, along whose training the spread of gradients is followed
-VARIANCE_LOOKS = 80  # along each of them
+VARIANCE_LOOKS = 40  # along each of them
 
 
 @dataclass(frozen=True)

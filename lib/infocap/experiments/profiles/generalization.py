@@ -69,7 +69,7 @@ class Toys(Strict):
     thresholds_n: list[Annotated[int, Field(ge=1, le=12)]]
     thresholds_draws: int = Field(ge=2)
     counterexample_n: list[Annotated[int, Field(ge=2, le=4)]]
-    pairs_n: list[Annotated[int, Field(ge=2, le=8)]]
+    pairs_n: list[Annotated[int, Field(ge=2, le=12)]]
     pairs_draws: int = Field(ge=2)
     bias_draws: list[Annotated[int, Field(ge=2)]]
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from infocap.experiments.sample_information import detection, summarization
 from infocap.experiments.sample_information.results import agreement, best_influence, bound, panel, toy
-from infocap.study.claims import Claim, Decision, NotRun, Verdict, exceeds, holds, stays_below
+from infocap.study.claims import Claim, Decision, NotRun, exceeds, holds, in_each, stays_below
 from infocap.study.tables import Table
 
 __all__ = ["CLAIMS"]
@@ -83,7 +83,7 @@ def better_than_influence(table: Table, profile: Any) -> Decision:
 def ridge_helps(table: Table, profile: Any) -> Decision:
     """At each width Pearson's correlation of predictions with weight decay minus that without exceeds 0."""
     ridge, plain = (agreement(panel(table, profile, name)) for name in ("ridge", "width"))
-    return _in_each(
+    return in_each(
         exceeds(
             (_pearson(part, "linearized") - _pearson(plain[plain["width"] == width], "linearized")).tolist(),
             0.0,
@@ -97,7 +97,7 @@ def paper_network_agrees(table: Table, profile: Any) -> Decision:
     """With and without weight decay the smaller correlation, for weights and for predictions, exceeds .9."""
     rows = agreement(panel(table, profile, "mlp"))
     rows = rows[rows["method"] == "linearized"]
-    return _in_each(
+    return in_each(
         exceeds(part.groupby("seed")["pearson"].min().tolist(), 0.9, f"weight decay {decay:g}, correlation")
         for decay, part in rows.groupby("weight_decay")
     )
@@ -136,7 +136,7 @@ def finds_mislabelled_easy(table: Table, profile: Any) -> Decision:
 def residuals_do_as_well(table: Table, profile: Any) -> Decision:
     """In each task the area of the left-out residual minus that of F-SI, paired by seed, exceeds -.02."""
     rows = _experiment(table, profile, "mislabelled")
-    return _in_each(
+    return in_each(
         exceeds(np.subtract(part["auc_left_out_residual"], part["auc_f_si"]), -0.02, f"{name}, difference of areas")
         for name, part in _tasks(rows)
     )
@@ -145,31 +145,31 @@ def residuals_do_as_well(table: Table, profile: Any) -> Decision:
 def rare_subclass_scores_higher(table: Table, profile: Any) -> Decision:
     """In each choice of classes the logarithm of mean F-SI of rare over common examples exceeds 0."""
     rows = _experiment(table, profile, "subclass")
-    return _in_each(exceeds(np.log(part["ratio"]), 0.0, f"{name}, log ratio") for name, part in _tasks(rows))
+    return in_each(exceeds(np.log(part["ratio"]), 0.0, f"{name}, log ratio") for name, part in _tasks(rows))
 
 
 def diverse_source_scores_higher(table: Table, profile: Any) -> Decision:
     """In each task the logarithm of mean F-SI of distinct images over jittered copies exceeds 0."""
     rows = _experiment(table, profile, "sources")
-    return _in_each(exceeds(np.log(part["ratio"]), 0.0, f"{name}, log ratio") for name, part in _tasks(rows))
+    return in_each(exceeds(np.log(part["ratio"]), 0.0, f"{name}, log ratio") for name, part in _tasks(rows))
 
 
 def si_and_f_si_differ(table: Table, profile: Any) -> Decision:
     """In each clean task Spearman's correlation of SI and F-SI at the task's horizon stays below .9."""
     rows = _experiment(table, profile, "clean")
-    return _in_each(stays_below(part["spearman_horizon"].tolist(), 0.9, name) for name, part in _tasks(rows))
+    return in_each(stays_below(part["spearman_horizon"].tolist(), 0.9, name) for name, part in _tasks(rows))
 
 
 def adversarial_score_higher(table: Table, profile: Any) -> Decision:
     """In each task the area under the ROC curve of F-SI, linearized at the trained weights, exceeds .5."""
     rows = _experiment(table, profile, "adversarial")
-    return _in_each(exceeds(part["auc_f_si_trained"].tolist(), 0.5, f"{name}, area") for name, part in _tasks(rows))
+    return in_each(exceeds(part["auc_f_si_trained"].tolist(), 0.5, f"{name}, area") for name, part in _tasks(rows))
 
 
 def adversarial_beats_loss(table: Table, profile: Any) -> Decision:
     """In each task the area of F-SI at the trained weights minus that of the plain loss exceeds 0."""
     rows = _experiment(table, profile, "adversarial")
-    return _in_each(
+    return in_each(
         exceeds(np.subtract(part["auc_f_si_trained"], part["auc_loss"]), 0.0, f"{name}, difference of areas")
         for name, part in _tasks(rows)
     )
@@ -194,7 +194,7 @@ def iterative_matches_random(table: Table, profile: Any) -> Decision:
         gain = np.array(part["iterative"].tolist()) - np.array(part["random"].tolist())
         worst = min((k for k, share in enumerate(shares) if 0 < share <= 0.8), key=lambda k: gain[:, k].mean())
         decisions.append(exceeds(gain[:, worst].tolist(), -0.01, f"{name}, {shares[worst]:.0%} removed, difference"))
-    return _in_each(decisions)
+    return in_each(decisions)
 
 
 def bottom_collapses(table: Table, profile: Any) -> Decision:
@@ -204,7 +204,7 @@ def bottom_collapses(table: Table, profile: Any) -> Decision:
         place = list(part["removed"].iloc[0]).index(0.95)
         loss = [row["random"][place] - row["bottom"][place] for row in part.to_dict("records")]
         decisions.append(exceeds(loss, 0.1, f"{name}, difference"))
-    return _in_each(decisions)
+    return in_each(decisions)
 
 
 def _summaries(table: Table, profile: Any) -> list[tuple[str, pd.DataFrame]]:
@@ -230,15 +230,6 @@ def _tasks(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """The rows of each task, by its name."""
     names = pd.Series([detection.task_name(row) for row in rows.to_dict("records")], rows.index)
     return list(rows.groupby(names, sort=False))
-
-
-def _in_each(decisions) -> Decision:
-    """One verdict for several tasks."""
-    decisions = list(decisions)
-    verdicts = {decision.verdict for decision in decisions}
-    verdict = verdicts.pop() if len(verdicts) == 1 else Verdict.PARTLY
-    numbers, wanted = zip(*(decision.evidence.rsplit("; ", 1) for decision in decisions), strict=True)
-    return Decision(verdict, f"{'; '.join(numbers)}; each {wanted[0]}")  # the threshold is the same for all
 
 
 def _area(table: Table, profile: Any, classes: tuple[int, int], threshold: float) -> Decision:

@@ -1,0 +1,207 @@
+"""Bounds from predictions: many small networks at once, the papers' network, the bounds, and the counterexample.
+
+Limits on one core. A small network's step is bound by the calls of its operations, some 20 us each, which a batch of
+networks shares. The papers' network at batch 75 is bound by arithmetic, so that a loop can only lose time beside it:
+to the data loader, the passes over validation data, and the optimizer. Bounds count 2 x k2 x n pairs for each of a few
+variables and supersamples, which is little, and the rest is arithmetic on [k1, n, values, 2] tables.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import torch
+from harness import Row, agree, alternate, flops, matmul, of_matmul, row, seconds
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms.v2.functional import normalize, pil_to_tensor, to_dtype, to_pil_image
+
+from infocap.bounds import SupersampleRuns, all_bounds, complementary_selectors, fcmi_bound
+from infocap.counterexample import enumerate_counterexample
+from infocap.data import load
+from infocap.networks import build, seeded
+from infocap.supersample import generalization_gap
+from infocap.training import fit_many
+
+adam = partial(torch.optim.Adam, lr=1e-3, fused=True)
+
+
+def rows() -> Iterator[Row]:
+    yield many("MLP 196-64-2, batch 64", mlp, batch_size=64, steps=40, at_least=3)
+    yield many("CNN of 8 and 16 channels, batch 32", small_cnn, batch_size=32, steps=20, at_least=5)
+    yield papers_cnn()
+    yield bounds()
+    yield counterexample()
+
+
+def mlp() -> nn.Module:
+    return build("mlp", 2, in_features=196, widths=(64,), batch_norm=False)
+
+
+def small_cnn() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2, padding=1), nn.ReLU(),
+        nn.Flatten(), nn.Linear(256, 2),
+    )  # fmt: skip
+
+
+def many(label: str, make, *, batch_size: int, steps: int, at_least: float, count: int = 150) -> Row:
+    """Per step of all networks; both must end at the same predictions, up to float32 rounding."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(300, 1, 14, 14, generator=generator)
+    labels = torch.randint(2, (300,), generator=generator)
+    subsets = 2 * torch.arange(150) + complementary_selectors(count, 150, generator)
+    options = {
+        "init_seeds": [0] * count, "order_seeds": [0] * count, "loss": cross_entropy, "optimizer": adam,
+        "steps": steps, "batch_size": batch_size,
+    }  # fmt: skip
+
+    def train(batched: bool, **more):
+        return fit_many(make, inputs, labels, subsets, batched=batched, **options, **more)
+
+    looks = {"record": lambda step, logits: logits, "record_at": [steps], "eval_inputs": inputs}
+    agree(label, train(True, **looks).records[steps], train(False, **looks).records[steps], 1e-2)
+    ours, reference, product = alternate(
+        lambda: seconds(partial(train, True)) / steps,
+        lambda: seconds(partial(train, False)) / steps,
+        matmul,
+        repetitions=3,
+    )
+    network = make()
+    work = count * flops(lambda: cross_entropy(network(inputs[:batch_size]), labels[:batch_size]).backward())
+    note = of_matmul(work, ours, product)
+    return row(f"fit_many batched / one by one, {count} {label}", ours, reference, at_least=at_least, note=note)
+
+
+class Digits(Dataset):
+    """Images as a data set of torchvision hands them out: one at a time, decoded and scaled at each visit."""
+
+    def __init__(self, images: Tensor, labels: Tensor):
+        self.images, self.labels = [to_pil_image(image) for image in images], labels.tolist()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        pixels = to_dtype(pil_to_tensor(self.images[index]), torch.float32, scale=True)
+        return normalize(pixels, [0.5], [0.5]), self.labels[index]
+
+
+def papers_cnn() -> Row:
+    """Networks of one supersample, n = 75: training, and predictions on both halves at the end.
+
+    The reference keeps to the authors' loop: a loader for each half without workers, a pass over the validation half
+    after every epoch, and Adam as it comes. It visits a few networks, and its time is multiplied up.
+    """
+    n, count, few, epochs = 75, 30, 5, 8
+    source = load("mnist")
+    chosen = torch.isin(source.train_labels, torch.tensor([4, 9])).nonzero()[: 2 * n, 0]
+    inputs, labels = source.train_inputs[chosen], (source.train_labels[chosen] == 9).long()
+    subsets = 2 * torch.arange(n) + complementary_selectors(count, n, torch.Generator().manual_seed(0))
+    make = partial(build, "cnn", 2, batch_norm=False)
+    scaled = 2 * inputs - 1
+
+    def ours() -> None:
+        fit_many(
+            make, scaled, labels, subsets, init_seeds=[0] * count, order_seeds=[0] * count, loss=cross_entropy,
+            optimizer=adam, steps=epochs, batch_size=128, record=lambda step, logits: logits.argmax(-1),
+            eval_inputs=scaled, record_at=[epochs],
+        )  # fmt: skip
+
+    def plain() -> None:
+        for subset in subsets[:few]:
+            rest = subset ^ 1  # the other column of each row
+            train, test = (
+                DataLoader(Digits(inputs[rows], labels[rows]), batch_size=128, shuffle=first)
+                for first, rows in ((True, subset), (False, rest))
+            )
+            model = seeded(make, 0)
+            optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+            for _ in range(epochs):
+                model.train()
+                for images, targets in train:
+                    optimizer.zero_grad()
+                    outputs = model(images)
+                    cross_entropy(outputs, targets).backward()
+                    optimizer.step()
+                model.eval()
+                with torch.no_grad():
+                    for images, targets in test:
+                        float((model(images).argmax(1) == targets).float().mean())
+
+    network = make()
+    work = flops(lambda: cross_entropy(network(scaled[:n]), labels[:n]).backward())
+    times = alternate(
+        lambda: seconds(ours) / count / epochs, lambda: seconds(plain) / few / epochs, matmul, repetitions=3
+    )
+    note = f"per network and step; reference: {few} networks; {of_matmul(work, times[0], times[2])}"
+    return row("fit_many / plain loop over loaders, papers' CNN, n = 75", times[0], times[1], at_least=2, note=note)
+
+
+def bounds() -> Row:
+    """All bounds of the registry; the reference is f-CMI alone, one row after another in NumPy, on one in 20 rows."""
+    generator, share = torch.Generator().manual_seed(0), 20
+    k1, k2, n = 5, 30, 4000
+    selectors = torch.stack([complementary_selectors(k2, n, generator) for _ in range(k1)])
+    labels = torch.randint(2, (k1, n, 2), generator=generator)
+    tested = torch.stack([selectors == 1, selectors == 0], -1)
+    wrong = (torch.rand(k1, k2, n, 2, generator=generator) < 0.1) & tested
+    runs = SupersampleRuns(selectors, labels[:, None] ^ wrong, labels, 2)
+    few = SupersampleRuns(*(part[:, :, ::share] for part in (selectors, runs.predictions)), labels[:, ::share], 2)
+
+    def one_by_one() -> Tensor:
+        return torch.tensor([
+            np.mean([np.sqrt(2 * information(coins[:, i], pairs[:, i])) for i in range(coins.shape[1])])
+            for coins, pairs in zip(few.selectors.numpy(), few.predictions.numpy(), strict=True)
+        ])  # fmt: skip
+
+    agree("f-CMI bound", fcmi_bound(few), one_by_one(), 1e-6)  # the root of a rounding error
+    frame = all_bounds(runs)
+    assert (np.stack(frame["values"])[:, generalization_gap(runs).numpy() > 0] > 0).all()
+    ours, reference = alternate(
+        lambda: seconds(lambda: all_bounds(runs)), lambda: share * seconds(one_by_one), repetitions=3
+    )
+    label = f"all {len(frame)} bounds / f-CMI row by row, k1 = {k1}, k2 = {k2}, n = {n:,}"
+    return row(label, ours, reference, limit_s=3, note=f"reference: one row in {share}, times {share}")
+
+
+def information(coins: np.ndarray, pairs: np.ndarray) -> float:
+    """Nats that a row's pairs of predictions ``[k2, 2]`` tell about its coin, from a table of counts."""
+    value = np.unique(2 * pairs[:, 0] + pairs[:, 1], return_inverse=True)[1]
+    joint = np.zeros((value.max() + 1, 2))
+    np.add.at(joint, (value, coins), 1 / len(coins))
+    product, seen = joint.sum(1, keepdims=True) * joint.sum(0), joint > 0
+    return max(0.0, float((joint[seen] * np.log(joint[seen] / product[seen])).sum()))
+
+
+def counterexample() -> Row:
+    """All samples for n = 4; the reference is plain Python on all samples for n = 3, multiplied up to as many."""
+    reports = {n: enumerate_counterexample(n) for n in (3, 4)}
+    assert reports[4].samples == 2**20
+    mean, entropy = by_hand(3)
+    exact = torch.tensor([reports[3].mean_squared_gap, reports[3].hypothesis_entropy])
+    agree("counterexample, n = 3", exact, torch.tensor([mean, entropy]), 1e-6)
+    times = reports[4].samples / reports[3].samples
+    ours, reference = alternate(
+        lambda: seconds(lambda: enumerate_counterexample(4)), lambda: times * seconds(lambda: by_hand(3)), repetitions=3
+    )
+    note = f"reference: n = 3, times {times:.0f}"
+    return row("counterexample, n = 4, 1,048,576 samples / Python", ours, reference, limit_s=1, note=note)
+
+
+def by_hand(n: int) -> tuple[float, float]:
+    """Mean squared gap and entropy of the hypothesis, one training set after another."""
+    counts: dict[tuple[int, int], int] = {}
+    total = 0.0
+    samples = 2 ** (n * (n + 1))
+    for sample in range(samples):
+        points = [sample >> (n + 1) * i & 2 ** (n + 1) - 1 for i in range(n)]
+        vectors, label = [point >> 1 for point in points], sum(point & 1 for point in points) & 1
+        direction = next(a for a in range(1, 2**n) if all((a & (v ^ vectors[0])).bit_count() % 2 == 0 for v in vectors))
+        bit = (direction & vectors[0]).bit_count() % 2 ^ label
+        errors = [(direction & v).bit_count() % 2 ^ bit for v in vectors]
+        total += (0.5 - sum(errors) / n) ** 2
+        counts[direction, bit] = counts.get((direction, bit), 0) + 1
+    law = np.array(list(counts.values())) / samples
+    return total / samples, float(-(law * np.log(law)).sum())

@@ -1,0 +1,210 @@
+"""Each rule of part 3 decides its statement: made-up predictions for which the verdict is known."""
+
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from infocap import bounds as library
+from infocap.bounds import Bound, complementary_selectors
+from infocap.experiments.catalogue import CLAIMS
+from infocap.experiments.generalization import (
+    bounds_figures,
+    claims,
+    fcmi_figures,
+    limits_figures,
+    results,
+    toys,
+    training,
+)
+from infocap.experiments.profiles import load_profile
+from infocap.study.claims import Verdict, decide
+from infocap.study.tables import Table
+
+QUICK = load_profile("quick", ["generalization.training.noise.looks=2"])
+BY_NAME = {claim.name.removeprefix("generalization/"): claim for claim in CLAIMS}
+PAPER_GAP = {75: 0.08347, 250: 0.03451, 1000: 0.01411}
+
+
+def world(cell, *, rate=0.16, scale=1.0, rising=False, wide=1.0, variance=16_000.0, early=4.0, first_errors=0.25,
+          unrelated=False):  # fmt: skip
+    """Arrays of one supersample in which every claim is true; the options each break some of them.
+
+    Some rows err with probability ``rate`` on the column that was not trained on, and the other rows never do.
+    """
+    generator = torch.Generator().manual_seed(1000 * cell.seed + cell.n)
+    n = cell.n
+    share = scale * (n / 2000 if rising else PAPER_GAP[n] / 0.16)
+    if cell.panel == "draws":  # rare errors in every row, which few draws miss
+        rate, share = 0.03, 1.0
+    share *= (1 + 0.05 * (cell.seed - 1)) * (wide if cell.panel == "wide" else 1.0)
+    selectors = complementary_selectors(cell.draws, n, generator)
+    looks = sorted({max(1, round(cell.epochs * (look + 1) / cell.looks)) for look in range(cell.looks)})
+    errs = (torch.arange(n) < share * n)[:, None].expand(n, 2)
+    predictions = []
+    for look in range(len(looks)):
+        draw = torch.rand(cell.draws, n, 2, generator=generator)
+        tested = torch.stack([selectors == 1, selectors == 0], -1)
+        wrong = errs & tested & (draw < rate)
+        if cell.panel == "noise" and look == (0 if first_errors else len(looks) - 1):
+            wrong |= draw < (first_errors or 0.25)
+        if cell.panel == "draws" and unrelated:
+            wrong = draw < 0.5
+        predictions.append(wrong.byte())
+    arrays = {
+        "selectors": selectors.byte(),
+        "labels": torch.zeros(n, 2).byte(),
+        "predictions": torch.stack(predictions),
+    }
+    extra = {}
+    if cell.panel == "sgld":
+        steps = 10 * cell.epochs
+        t = (torch.arange(steps) + 1.0) / steps
+        arrays |= {
+            "learning_rates": torch.full((steps,), 0.01),
+            "inverse_temperatures": torch.full((steps,), 100.0),
+            "gradient_variances": variance * t.pow(early).expand(2, -1),
+        }
+        extra = {"per_epoch": 10}
+    return {"at": looks} | extra, {name: value.numpy() for name, value in arrays.items()}
+
+
+def table(cells=None, **change):
+    cells = training.cells(QUICK) if cells is None else cells
+    made = [world(cell, **change) for cell in cells]
+    frame = pd.DataFrame([asdict(cell) | extra for cell, (extra, _) in zip(cells, made, strict=True)])
+    return Table("generalization/training", "quick", frame, {}, [arrays for _, arrays in made])
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return table()
+
+
+@pytest.fixture(scope="module")
+def exact():
+    profile = load_profile("smoke")
+    rows = [asdict(cell) | toys.measure(cell) for cell in toys.cells(profile)]
+    return Table("generalization/toys", "smoke", pd.DataFrame(rows), {}, [{} for _ in rows])
+
+
+def verdict(name, made):
+    return decide(BY_NAME[name], made, QUICK).verdict
+
+
+BREAKS = {
+    "nonvacuous": {"rate": 1.0, "scale": 20.0},
+    "follows-the-gap": {"rate": 1.0},
+    "falls-with-n": {"rising": True},
+    "paper-gap": {"scale": 0.3},
+    "paper-bound": {"scale": 0.3},
+    "wide-is-no-worse": {"wide": 1.6},
+    "few-draws-miss-information": {"unrelated": True},
+    "beats-negrea-at-the-end": {"variance": 100.0},
+    "loses-to-negrea-at-the-start": {"early": 0.0},
+    "errors-reverse-the-order": {"first_errors": 0.0},
+}
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_a_rule_decides_its_statement(name, truth):
+    assert verdict(name, truth) == Verdict.REPRODUCED
+    assert verdict(name, table(**BREAKS[name])) == Verdict.NOT_REPRODUCED
+    assert verdict(name, table(training.cells(QUICK)[:1])) == Verdict.NOT_RUN
+
+
+@pytest.mark.parametrize("name", ["certificates-hold", "interpolation-is-tightest"])
+def test_a_bound_that_is_too_small_breaks_a_claim(name, truth, monkeypatch):
+    assert verdict(name, truth) == Verdict.REPRODUCED
+    wrong = Bound("too small", "gap", True, "nobody", lambda measured: 0.9 * measured.train_error - 0.1)
+    monkeypatch.setattr(library, "BOUNDS", [*library.BOUNDS, wrong])
+    assert verdict(name, truth) == Verdict.NOT_REPRODUCED
+
+
+def test_three_classes_would_break_the_agreement_of_two(truth, monkeypatch):
+    assert verdict("two-classes-agree", truth) == Verdict.REPRODUCED
+    plain = library.row_information
+    monkeypatch.setattr(
+        claims,
+        "row_information",
+        lambda runs, variable="predictions": plain(runs, "difference" if variable == "errors" else variable),
+    )
+    erring = table([cell for cell in training.cells(QUICK) if cell.panel == "noise"], first_errors=0.0)
+    assert verdict("two-classes-agree", erring) == Verdict.NOT_REPRODUCED
+
+
+TOY_BREAKS = {
+    "fcmi-at-most-cmi": ("thresholds", "weights", lambda values: [0.0 for _ in values]),
+    "single-rows-are-tightest": ("thresholds", "whole", lambda values: [0.0 for _ in values]),
+    "single-examples-say-nothing": ("counterexample", "single_information", lambda value: 0.1),
+    "pairs-suffice": ("counterexample", "pair_bound", lambda value: 0.2),
+    "pairs-of-predictions-suffice": ("pairs", "pair_bound", lambda values: [0.2 for _ in values]),
+}
+
+
+@pytest.mark.parametrize("name", TOY_BREAKS)
+def test_a_rule_on_toys_decides_its_statement(name, exact):
+    assert verdict(name, exact) == Verdict.REPRODUCED
+    toy, column, change = TOY_BREAKS[name]
+    frame = exact.frame.copy()
+    mine = frame["toy"] == toy
+    frame[column] = [change(value) if hit else value for hit, value in zip(mine, frame[column], strict=True)]
+    assert verdict(name, Table(exact.name, "smoke", frame)) == Verdict.NOT_REPRODUCED
+    assert verdict(name, Table(exact.name, "smoke", exact.frame[~mine])) == Verdict.NOT_RUN
+
+
+def test_every_rule_is_here():
+    others = {"certificates-hold", "interpolation-is-tightest", "two-classes-agree"}
+    names = {claim.name.removeprefix("generalization/") for claim in claims.CLAIMS}
+    assert names == set(BREAKS) | set(TOY_BREAKS) | others
+
+
+def test_a_line_of_the_papers_table_without_runs_says_so(truth):
+    lines = results.beside_the_paper(truth, QUICK).set_index(["network", "n"])
+    assert lines.loc[("MNIST 4/9, CNN", 4000), "gap, here"] == "not run"
+    assert lines.loc[("MNIST 4/9, CNN", 75), "gap, here"].startswith("0.08")
+    assert lines.loc[("CIFAR-10, ResNet-50", 5000), "bound, here"] == "not run"
+
+
+def test_runs_keep_supersamples_and_epochs_apart(truth):
+    rows = results.panel(truth, QUICK, "noise")
+    first, last = (results.runs(truth, rows, look) for look in (0, -1))
+    assert torch.equal(first.selectors, last.selectors)
+    assert bool((first.train_error > 0).all()) and bool((last.train_error == 0).all())
+    for place, index in enumerate(rows.index):
+        assert np.array_equal(first.predictions[place], truth.arrays[index]["predictions"][0])
+
+
+def test_fewer_draws_are_disjoint_groups_with_their_complements(truth):
+    frame = results.by_draws(truth, QUICK, counts=(60,))
+    assert frame.groupby("draws")["groups"].first().to_dict() == {60: 4, 240: 1}
+    rows = results.panel(truth, QUICK, "draws")
+    assert frame[frame["draws"] == 240]["bound"].tolist() == pytest.approx(
+        library.fcmi_bound(results.runs(truth, rows)).tolist()
+    )
+
+
+def test_the_exact_gap_of_the_mean_of_labels():
+    """1 / (2 n) and (3 n - 2) / (4 n^3), from the moments of the binomial law."""
+    frame = results.stability([3, 50])
+    for row in frame.to_dict("records"):
+        n = row["n"]
+        assert row["expected gap"] == pytest.approx(1 / (2 * n))
+        assert row["expected squared gap"] == pytest.approx((3 * n - 2) / (4 * n**3))
+        assert row["bound"] >= row["expected gap"] and row["squared bound"] >= row["expected squared gap"]
+
+
+def test_figures_draw(truth, exact):
+    for figure in (
+        fcmi_figures.by_training_size(truth, QUICK), fcmi_figures.pairs_of_classes(truth, QUICK),
+        fcmi_figures.epochs(truth, QUICK), fcmi_figures.thresholds(exact), bounds_figures.all_at_once(truth, QUICK),
+        bounds_figures.label_noise(truth, QUICK), bounds_figures.langevin_dynamics(truth, QUICK),
+        bounds_figures.draws(truth, QUICK), bounds_figures.bias(exact), limits_figures.against_n(exact),
+        limits_figures.gaps(exact), limits_figures.predictions(exact),
+    ):  # fmt: skip
+        assert figure.axes
+    missing = table([cell for cell in training.cells(QUICK) if cell.panel != "wide"])
+    texts = [text.get_text() for axes in fcmi_figures.pairs_of_classes(missing, QUICK).axes for text in axes.texts]
+    assert texts == ["not run in this profile"]
