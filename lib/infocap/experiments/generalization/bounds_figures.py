@@ -125,7 +125,7 @@ def langevin_dynamics(table: Table, profile: Any) -> plt.Figure:
     _line(below, means, "f-CMI", "s-", PALETTE[3], "f-CMI")
     _line(below, means, "corrected", "v:", PALETTE[4], "f-CMI, chance-corrected", band=False)
     _line(below, means, "gap", "o-", _GAP, "gap")
-    below.set(xlabel="epoch", ylabel="bound on the gap", yscale="log", ylim=(0.0015, 2))
+    below.set(xlabel="epoch", ylabel="bound on the gap", yscale="log", ylim=(0.0005, 2))
     below.legend(fontsize="small", ncols=2, loc="lower right")
     row = panel(table, profile, "sgld").iloc[0]
     note(figure, f"{table.profile} profile, n = {row['n']}, {frame['seed'].nunique()} supersamples")

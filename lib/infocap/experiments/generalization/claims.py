@@ -70,7 +70,7 @@ def nonvacuous(table: Table, profile: Any) -> Decision:
 
 
 def follows_the_gap(table: Table, profile: Any) -> Decision:
-    """At every n of every pair of classes the f-CMI bound over the gap lies between 2 and 4; a gap of 0 is too small."""
+    """At every n of every pair of classes the f-CMI bound over the gap lies between 2 and 4; a gap of 0 fails."""
     decisions = []
     for what, part in _every_size(table, profile):
         if (part["gap"] == 0).any():

@@ -28,8 +28,8 @@ __all__ = [
     "settings", "sizes", "stability", "through_training", "toy",
 ]  # fmt: skip
 
-# Means over supersamples of gap and f-CMI bound in the paper's experiments: five with 30 draws each, and one with 40 for
-# CIFAR-10. Those of Langevin dynamics are read off a figure, at its last epoch.
+# Means over supersamples of gap and f-CMI bound in the paper's experiments: five with 30 draws each, for CIFAR-10 one
+# with 40. Those of Langevin dynamics are read off a figure, at its last epoch.
 PAPER_MEANS = pd.DataFrame(
     [
         ("paper", 75, 0.08347, 0.22257),
@@ -61,8 +61,8 @@ PANEL_NAMES = {
 }
 _PAPER_NAMES = {
     "paper": "MNIST 4/9, CNN",
-    "paper_randomized": "the same, randomized",
-    "paper_wide": "four times as wide",
+    "paper_randomized": "MNIST 4/9, CNN, randomized",
+    "paper_wide": "MNIST 4/9, CNN, 4 times as wide",
     "cifar10": "CIFAR-10, ResNet-50",
     "sgld": "MNIST 4/9, CNN, Langevin",
     "cifar10_sgld": "CIFAR-10, ResNet-50, Langevin",
