@@ -105,7 +105,7 @@ def papers_cnn() -> Row:
     def ours() -> None:
         fit_many(
             make, scaled, labels, subsets, init_seeds=[0] * count, order_seeds=[0] * count, loss=cross_entropy,
-            optimizer=adam, steps=epochs, batch_size=128, record=lambda step, logits: logits.argmax(-1),
+            optimizer=adam, steps=epochs, batch_size=n, record=lambda step, logits: logits.argmax(-1),
             eval_inputs=scaled, record_at=[epochs],
         )  # fmt: skip
 
