@@ -51,6 +51,10 @@ CASES = [
     ("lenet", {"width_factor": 2}, (1, 28, 28), lenet_count(12, 32, 240, 168)),
     ("lenet", {"width_factor": 0.5}, (1, 28, 28), lenet_count(3, 8, 60, 42)),
     ("lenet", {"width_factor": 0.01}, (1, 28, 28), lenet_count(1, 1, 1, 1)),
+    ("allconv", {}, (1, 28, 28), 9 * 16 * (1 + 16 + 32 + 64 + 128) + 2 * 160 + 650),
+    ("allconv", {"width": 2, "channels": 3}, (3, 32, 32), 9 * 2 * (3 + 2 + 4 + 8 + 16) + 2 * 20 + 90),
+    ("small_cnn", {}, (1, 28, 28), 8 * 26 + 16 * 201 + 64 * (16 * 49 + 1) + 65 * 10),
+    ("small_cnn", {"width": 4, "channels": 3, "image_size": 30}, (3, 30, 30), 4 * 76 + 8 * 101 + 64 * 513 + 650),
     ("lenet", {"channels": 3, "image_size": 32}, (3, 32, 32), lenet_count(6, 16, 120, 84, channels=3, side=6)),
     ("resnet20", {}, (3, 32, 32), resnet_count(3)),
     ("resnet56", {}, (3, 32, 32), resnet_count(9)),
@@ -94,7 +98,7 @@ def test_hidden_layers_come_in_the_stated_order():
     assert build("mlp", 10, widths=(8,), dropout=0.25)[4].p == 0.25
 
 
-@pytest.mark.parametrize("name", ["mlp", "cnn", "lenet", "resnet20", "resnet18"])
+@pytest.mark.parametrize("name", ["mlp", "cnn", "lenet", "small_cnn", "allconv", "resnet20", "resnet18"])
 def test_seeds_decide_the_initialization_and_leave_the_global_generator_alone(name):
     torch.manual_seed(5)
     before = torch.get_rng_state()

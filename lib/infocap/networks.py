@@ -43,8 +43,8 @@ def build(name: str, num_outputs: int, *, seed: int | None = None, **options) ->
     """Builds one of the book's networks.
 
     Args:
-        name: A key of ``NETWORKS``: ``mlp``, ``cnn``, ``lenet``, ``resnet20``, ``resnet56`` (32 x 32 images),
-            ``resnet18``, ``resnet34``, ``resnet50`` (torchvision's).
+        name: A key of ``NETWORKS``: ``mlp``, ``cnn``, ``lenet``, ``small_cnn``, ``allconv``, ``resnet20``,
+            ``resnet56`` (32 x 32 images), ``resnet18``, ``resnet34``, ``resnet50`` (torchvision's).
         num_outputs: Number of logits.
         seed: Seed of the initialization; ``None`` draws from torch's global generator.
         **options: Arguments of the architecture, see its function in this module.
@@ -148,6 +148,32 @@ def lenet(num_outputs: int, channels: int = 1, image_size: int = 28, width_facto
     )
 
 
+def small_cnn(num_outputs: int, channels: int = 1, image_size: int = 28, width: int = 8) -> nn.Sequential:
+    """Two 5 x 5 convolutions of stride 2, ``width`` and twice as many channels, then 64 units: trains in seconds."""
+    _check_size(image_size, 4)
+    side = -(-image_size // 4)
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 5, stride=2, padding=2),
+        nn.ReLU(),
+        nn.Conv2d(width, 2 * width, 5, stride=2, padding=2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(2 * width * side**2, 64),
+        nn.ReLU(),
+        nn.Linear(64, num_outputs),
+    )
+
+
+def allconv(num_outputs: int, channels: int = 1, width: int = 16) -> nn.Sequential:
+    """Five 3 x 3 convolutions with batch-norm, a mean over positions, and a linear layer: a small teacher."""
+    layers: list[nn.Module] = []
+    for factor, stride in [(1, 2), (1, 1), (2, 2), (2, 1), (4, 2)]:
+        layers += [nn.Conv2d(channels, factor * width, 3, stride, 1, bias=False)]
+        layers += [nn.BatchNorm2d(factor * width), nn.ReLU()]
+        channels = factor * width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_outputs))
+
+
 class _BasicBlock(nn.Module):
     """Two 3 x 3 convolutions and a shortcut without parameters: subsample and pad with zeros (He et al., 2016)."""
 
@@ -204,6 +230,8 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "mlp": mlp,
     "cnn": cnn,
     "lenet": lenet,
+    "small_cnn": small_cnn,
+    "allconv": allconv,
     "resnet20": resnet20,
     "resnet56": resnet56,
     "resnet18": _torchvision_resnet(18),

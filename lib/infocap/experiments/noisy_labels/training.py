@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from infocap import data, information, networks, noise
+from infocap.experiments.augmentation import flip_and_crop
 from infocap.experiments.streams import stream
 from infocap.label_noise import (
     EarlyLearningRegularization,
@@ -274,19 +275,6 @@ def adam(parameters: list[nn.Parameter], *, learning_rate: float, weight_decay: 
         {"params": [p for p in parameters if p.dim() <= 1]},
     ]
     return torch.optim.Adam(groups, lr=learning_rate, fused=True)
-
-
-def flip_and_crop(batch: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirrors each image with probability 1/2, then cuts it out of its 4 pixels wider, zero-padded copy."""
-    count, _, height, width = batch.shape
-    flip = torch.rand(count, generator=generator).to(batch.device) < 0.5
-    batch = torch.where(flip[:, None, None, None], batch.flip(3), batch)
-    padded = nn.functional.pad(batch, (4, 4, 4, 4))
-    top, left = torch.randint(9, (2, count), generator=generator).to(batch.device)
-    rows = top[:, None] + torch.arange(height, device=batch.device)
-    columns = left[:, None] + torch.arange(width, device=batch.device)
-    example = torch.arange(count, device=batch.device)[:, None, None]
-    return padded[example, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
 def evaluation(split: Split, model: nn.Module) -> dict[str, Any]:
