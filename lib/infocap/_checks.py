@@ -63,6 +63,13 @@ def real(name: str, value, low: float = -math.inf, high: float = math.inf) -> fl
     return float(value)
 
 
+def positive(name: str, value) -> float:
+    """A finite real number above 0."""
+    if real(name, value, low=0) == 0:
+        raise ValueError(f"{name} must be positive, got 0")
+    return float(value)
+
+
 def count(name: str, value, minimum: int) -> int:
     """One integer that is not smaller than ``minimum``."""
     if not isinstance(value, Integral) or isinstance(value, bool):

@@ -7,6 +7,9 @@ import joblib
 import torch
 
 from infocap import data
+from infocap.experiments.distillation import claims as distillation_claims
+from infocap.experiments.distillation import flips, supervision
+from infocap.experiments.distillation import training as distillation_training
 from infocap.experiments.generalization import claims as generalization_claims
 from infocap.experiments.generalization import toys as generalization_toys
 from infocap.experiments.generalization import training as generalization_training
@@ -35,12 +38,16 @@ TABLES: dict[str, ModuleType] = {
     "sample_information/toys": sample_information_toys,
     "generalization/training": generalization_training,
     "generalization/toys": generalization_toys,
+    "distillation/training": distillation_training,
+    "distillation/supervision": supervision,
+    "distillation/flips": flips,
 }
 
 CLAIMS: list[Claim] = [
     *noisy_labels_claims.CLAIMS,
     *sample_information_claims.CLAIMS,
     *generalization_claims.CLAIMS,
+    *distillation_claims.CLAIMS,
 ]
 
 

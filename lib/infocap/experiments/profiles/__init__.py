@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from infocap.experiments.profiles.distillation import Distillation
 from infocap.experiments.profiles.generalization import Generalization
 from infocap.experiments.profiles.noisy_labels import NoisyLabels
 from infocap.experiments.profiles.sample_information import SampleInformation
@@ -25,6 +26,7 @@ class Profile(Strict):
     noisy_labels: NoisyLabels
     sample_information: SampleInformation
     generalization: Generalization
+    distillation: Distillation
 
 
 def load_profile(name: str = "quick", settings: Sequence[str] = ()) -> Profile:

@@ -1,0 +1,304 @@
+"""The claims of part 4 and the rules that decide them.
+
+Teachers are the runs: a method's value is the mean over the students of a teacher, intervals are over teachers, and
+methods are paired by them. In the sweep of flipped labels runs are draws of data, flips and network.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+
+from infocap.experiments.distillation.results import (
+    by_teacher,
+    complexities,
+    flip_sweep,
+    kernel_students,
+    ridges,
+    students,
+)
+from infocap.study.claims import Claim, Decision, Verdict, exceeds, holds, in_each
+from infocap.study.tables import Table
+
+__all__ = ["CLAIMS"]
+
+_PANELS = {"clean": "clean labels", "noisy": "noisy labels"}
+_DISTILLED = [("offline", 1.0), ("offline", 4.0), ("online", 1.0), ("online", 4.0)]
+
+
+def random_above_labels(table: Table, profile: Any) -> Decision:
+    """For each student, random over true labels exceeds 1.25: adjusted complexity, initial kernel."""
+    return in_each(
+        exceeds((_targets(rows, "random") / _targets(rows, "labels")).tolist(), 1.25, f"{student}, ratio")
+        for student, rows in _by_student(table, profile, "initial")
+    )
+
+
+def labels_above_teachers(table: Table, profile: Any) -> Decision:
+    """For each student, labels minus final teacher and final minus first checkpoint, at temperature 1, exceed 0."""
+    return in_each(_steps(table, profile, "initial"))
+
+
+def rises_with_teacher_training(table: Table, profile: Any) -> Decision:
+    """For each student, Spearman's correlation of checkpoint and complexity at temperature 1 exceeds .8."""
+    return in_each(_rises(table, profile, "initial"))
+
+
+def falls_with_temperature(table: Table, profile: Any) -> Decision:
+    """For each student, complexity at temperature 1 minus that at 4, mean over checkpoints, exceeds 0."""
+    return in_each(_cools(table, profile, "initial"))
+
+
+def trained_kernel_agrees(table: Table, profile: Any) -> Decision:
+    """The two rules above, on the kernel after training."""
+    rises, cools = (in_each(rule(table, profile, "trained")) for rule in (_rises, _cools))
+    verdict = rises.verdict if rises.verdict == cools.verdict else Verdict.PARTLY
+    return Decision(verdict, f"{rises.evidence}. {cools.evidence}")
+
+
+def follows_the_gap(table: Table, profile: Any) -> Decision:
+    """Pearson's correlation of adjusted complexity with the gap over all rates exceeds .85, for kernel and network."""
+    frame = flip_sweep(table, profile)
+    return in_each(
+        exceeds([_pearson(part["adjusted"], part[gap]) for _, part in frame.groupby("seed")], 0.85, what)
+        for gap, what in (("kernel_error", "kernel"), ("network_gap", "network"))
+    )
+
+
+def ridge_teachers_are_simpler(table: Table, profile: Any) -> Decision:
+    """In every draw the adjusted complexity of the ridge teacher's predictions does not rise with the ridge."""
+    frame = ridges(table, profile).sort_values(["seed", "ridge"])
+    rise = frame.groupby("seed")["adjusted"].diff().max()
+    return holds(rise <= 1e-9, f"largest rise {rise:.1e} in {frame['seed'].nunique()} draws")
+
+
+def soft_targets_beat_labels(table: Table, profile: Any) -> Decision:
+    """Kernel student: test error with labels minus with the final teacher's targets at temperature 1 exceeds 0."""
+    frame = kernel_students(table, profile)
+    taught = frame[(frame["checkpoint"] == frame["checkpoint"].max()) & (frame["temperature"] == 1.0)]
+    labels = frame[frame["targets"] == "labels"].set_index("seed")["student_error"]
+    return exceeds((labels - taught.set_index("seed")["student_error"]).tolist(), 0.0, "difference of errors")
+
+
+def distillation_beats_none(table: Table, profile: Any) -> Decision:
+    """On clean and on noisy labels, every kind of distillation from the full teacher minus none exceeds 0."""
+    return in_each(
+        _gain(students(table, profile, panel), "test_accuracy", method, ("none", 0.0), title)
+        for panel, title in _PANELS.items()
+        for method in _DISTILLED
+    )
+
+
+def online_beats_offline_noisy(table: Table, profile: Any) -> Decision:
+    """With noisy labels, accuracy of online minus offline exceeds 0 at both temperatures."""
+    return _online(table, profile, "noisy", "test_accuracy")
+
+
+def online_beats_offline_clean(table: Table, profile: Any) -> Decision:
+    """With clean labels, accuracy of online minus offline exceeds 0 at both temperatures."""
+    return _online(table, profile, "clean", "test_accuracy")
+
+
+def online_raises_fidelity(table: Table, profile: Any) -> Decision:
+    """With clean labels, fidelity on test data of online minus offline exceeds 0 at both temperatures."""
+    return _online(table, profile, "clean", "fidelity")
+
+
+def online_raises_similarity(table: Table, profile: Any) -> Decision:
+    """With clean labels, cosine of the full kernels of online minus offline exceeds 0 at both temperatures."""
+    return _online(table, profile, "clean", "similarity")
+
+
+def early_stopping_helps(table: Table, profile: Any) -> Decision:
+    """In both panels, accuracy with the checkpoint of best validation accuracy minus with the final one exceeds 0."""
+    return in_each(
+        _gain(students(table, profile, panel), "test_accuracy", ("stopped", 1.0), ("offline", 1.0), title)
+        for panel, title in _PANELS.items()
+    )
+
+
+def bound_is_vacuous(table: Table, profile: Any) -> Decision:
+    """The margin bound of the kernel student exceeds 1 for all targets and seeds."""
+    least = kernel_students(table, profile)["bound"].min()
+    return holds(least > 1, f"smallest bound {least:.2f}")
+
+
+def _by_student(table: Table, profile: Any, kernel: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    frame = complexities(table, profile)
+    for student, rows in frame[frame["kernel"] == kernel].groupby("student", sort=False):
+        yield str(student), rows
+
+
+def _targets(rows: pd.DataFrame, targets: str, checkpoint: int | None = None) -> pd.Series:
+    """Adjusted complexity by seed; of a teacher, at temperature 1."""
+    rows = rows[rows["targets"] == targets]
+    if checkpoint is not None:
+        rows = rows[(rows["checkpoint"] == checkpoint) & (rows["temperature"] == 1.0)]
+    return rows.set_index("seed")["adjusted"]
+
+
+def _steps(table: Table, profile: Any, kernel: str) -> Iterator[Decision]:
+    for student, rows in _by_student(table, profile, kernel):
+        first, final = (_targets(rows, "teacher", place) for place in (1, int(rows["checkpoint"].max())))
+        yield exceeds((_targets(rows, "labels") - final).tolist(), 0.0, f"{student}, labels - final")
+        yield exceeds((final - first).tolist(), 0.0, f"{student}, final - first")
+
+
+def _rises(table: Table, profile: Any, kernel: str) -> Iterator[Decision]:
+    for student, rows in _by_student(table, profile, kernel):
+        rows = rows[rows["temperature"] == 1.0]
+        values = [spearmanr(part["checkpoint"], part["adjusted"]).statistic for _, part in rows.groupby("seed")]
+        yield exceeds(values, 0.8, f"{student}, {kernel} kernel, rank correlation")
+
+
+def _cools(table: Table, profile: Any, kernel: str) -> Iterator[Decision]:
+    for student, rows in _by_student(table, profile, kernel):
+        means = rows.groupby(["temperature", "seed"])["adjusted"].mean()
+        yield exceeds((means[1.0] - means[4.0]).tolist(), 0.0, f"{student}, {kernel} kernel, fall")
+
+
+def _gain(frame: pd.DataFrame, column: str, ours: tuple[str, float], other: tuple[str, float], title: str) -> Decision:
+    name = f"{ours[0]} t{ours[1]:g} - {other[0]}" + (f" t{other[1]:g}" if other[1] else "")
+    gain = by_teacher(frame, column, *ours) - by_teacher(frame, column, *other)
+    return exceeds(gain.tolist(), 0.0, f"{title}, {name}")
+
+
+def _online(table: Table, profile: Any, panel: str, column: str) -> Decision:
+    frame = students(table, profile, panel)
+    return in_each(
+        _gain(frame, column, ("online", temperature), ("offline", temperature), _PANELS[panel])
+        for temperature in (1.0, 4.0)
+    )
+
+
+def _pearson(left: pd.Series, right: pd.Series) -> float:
+    return float(np.corrcoef(left, right)[0, 1])
+
+
+_PAPER = "Harutyunyan et al. (2023)"
+_SUPERVISION, _FLIPS, _TRAINING = (f"distillation/{name}" for name in ("supervision", "flips", "training"))
+
+CLAIMS: list[Claim] = [
+    Claim(
+        "distillation/random-above-labels",
+        "Random labels are far more complex for a student than true labels.",
+        "book",
+        f"this book, after {_PAPER}",
+        _SUPERVISION,
+        random_above_labels,
+    ),
+    Claim(
+        "distillation/labels-above-teachers",
+        "Labels are more complex than a trained teacher's targets, and these than an early teacher's.",
+        "book",
+        f"this book, after {_PAPER}",
+        _SUPERVISION,
+        labels_above_teachers,
+    ),
+    Claim(
+        "distillation/rises-with-teacher-training",
+        "Complexity of a teacher's targets rises while it trains.",
+        "paper",
+        f"{_PAPER}, in words; rule: ours",
+        _SUPERVISION,
+        rises_with_teacher_training,
+    ),
+    Claim(
+        "distillation/falls-with-temperature",
+        "Targets at temperature 4 are less complex than at temperature 1.",
+        "paper",
+        f"{_PAPER}, in words; rule: ours",
+        _SUPERVISION,
+        falls_with_temperature,
+    ),
+    Claim(
+        "distillation/trained-kernel-agrees",
+        "The kernel of the trained student shows the same two trends.",
+        "book",
+        "this book",
+        _SUPERVISION,
+        trained_kernel_agrees,
+    ),
+    Claim(
+        "distillation/soft-targets-beat-labels",
+        "The kernel student makes fewer errors with the final teacher's targets than with labels.",
+        "paper",
+        f"{_PAPER}; kernel student: ours",
+        _SUPERVISION,
+        soft_targets_beat_labels,
+    ),
+    Claim(
+        "distillation/bound-is-vacuous",
+        "The margin bound itself says nothing at this size.",
+        "book",
+        "a pilot run of this book",
+        _SUPERVISION,
+        bound_is_vacuous,
+    ),
+    Claim(
+        "distillation/follows-the-gap",
+        "Complexity of flipped labels correlates with the generalization gap.",
+        "book",
+        "a pilot run of this book",
+        _FLIPS,
+        follows_the_gap,
+    ),
+    Claim(
+        "distillation/ridge-teachers-are-simpler",
+        "A stronger ridge makes the teacher's targets simpler.",
+        "theorem",
+        "this book",
+        _FLIPS,
+        ridge_teachers_are_simpler,
+    ),
+    Claim(
+        "distillation/beats-none",
+        "Any distillation from the full teacher beats learning from labels.",
+        "paper",
+        _PAPER,
+        _TRAINING,
+        distillation_beats_none,
+    ),
+    Claim(
+        "distillation/online-beats-offline-noisy",
+        "With noisy labels online distillation beats offline distillation.",
+        "book",
+        "this book's own regime",
+        _TRAINING,
+        online_beats_offline_noisy,
+    ),
+    Claim(
+        "distillation/online-beats-offline-clean",
+        "With clean labels online distillation beats offline distillation.",
+        "paper",
+        f"{_PAPER}, larger data sets",
+        _TRAINING,
+        online_beats_offline_clean,
+    ),
+    Claim(
+        "distillation/online-raises-fidelity",
+        "Students of online distillation agree more with the final teacher.",
+        "book",
+        f"this book, after {_PAPER}",
+        _TRAINING,
+        online_raises_fidelity,
+    ),
+    Claim(
+        "distillation/online-raises-similarity",
+        "Their tangent kernels are more similar to the teacher's.",
+        "book",
+        f"this book, after {_PAPER}",
+        _TRAINING,
+        online_raises_similarity,
+    ),
+    Claim(
+        "distillation/early-stopping-helps",
+        "Stopping the teacher early helps the student.",
+        "paper",
+        _PAPER,
+        _TRAINING,
+        early_stopping_helps,
+    ),
+]

@@ -1,0 +1,115 @@
+"""Table ``distillation/flips``: does a student generalize worse where its supervision is more complex?
+
+A share of the labels of a binary task is flipped. Two students fit them: the interpolant of the tangent kernel of an
+untrained network, and that network, trained. Beside their errors stands the complexity of the flipped labels.
+
+A teacher by kernel ridge regression on the labels at one rate shows self-distillation: the student is the interpolant
+of its predictions, and so predicts as the teacher does.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from infocap import data
+from infocap.distillation import adjusted_supervision_complexity, kernel_target_alignment, supervision_complexity
+from infocap.experiments.distillation.common import kernel, network, train
+from infocap.experiments.streams import stream
+from infocap.training import predict
+
+__all__ = ["Cell", "cells", "measure"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One draw of data, flips and network; every rate and ridge."""
+
+    panel: str
+    data: str
+    positive: tuple[int, ...]
+    n: int
+    test_size: int
+    rates: tuple[float, ...]
+    epochs: int
+    learning_rate: float
+    batch_size: int
+    ridges: tuple[float, ...]
+    seed: int
+    device: str
+
+
+def cells(profile: Any) -> list[Cell]:
+    """Every seed of every panel."""
+    return [
+        Cell(panel=name, seed=seed, device=profile.device, **panel.model_dump(exclude={"seeds"}))
+        for name, panel in profile.distillation.flips
+        for seed in panel.seeds
+    ]
+
+
+def measure(cell: Cell) -> dict[str, Any]:
+    """A list for each quantity, one entry per rate; and one per ridge at the middle rate for the ridge teachers."""
+    inputs, labels, test_inputs, test_labels = binary_task(cell, cell.n, cell.test_size, cell.seed)
+    make = partial(network, "small_cnn", 1, tuple(inputs.shape[1:]), "student", cell.seed, width=4)
+    model = make().to(cell.device)
+    matrix, cross = (kernel(model, part, inputs)[:, 0, :, 0] for part in (inputs, test_inputs))
+    with torch.no_grad():
+        start, test_start = (model(part.double())[:, 0] for part in (inputs, test_inputs))
+    uniform = torch.rand(cell.n, generator=stream("flips", cell.seed)).to(labels.device)
+
+    def tested(targets: Tensor) -> float:
+        """Test error of the kernel's interpolant, which starts at the network's outputs."""
+        return error(test_start + cross @ torch.linalg.solve(matrix, targets - start), test_labels)
+
+    result: dict[str, Any] = {name: [] for name in ("adjusted", "complexity", "alignment", "kernel_error",
+                                                    "network_train_error", "network_error")}  # fmt: skip
+    for rate in cell.rates:
+        targets = torch.where(uniform < rate, -labels, labels).double()  # a label that is flipped stays so
+        result["adjusted"].append(float(adjusted_supervision_complexity(matrix, targets)))
+        result["complexity"].append(float(supervision_complexity(matrix, targets)))
+        result["alignment"].append(float(kernel_target_alignment(matrix, targets)))
+        result["kernel_error"].append(tested(targets))
+        student = make().to(cell.device)
+        train(
+            student, inputs, targets.float()[:, None], steps=cell.epochs * -(-cell.n // cell.batch_size),
+            loss=mse_loss, optimizer=partial(torch.optim.Adam, lr=cell.learning_rate, fused=True),
+            batch_size=cell.batch_size, generator=stream("order", cell.seed),
+        )  # fmt: skip
+        result["network_train_error"].append(error(predict(student, inputs)[:, 0], targets))
+        result["network_error"].append(error(predict(student, test_inputs)[:, 0], test_labels))
+
+    rate = cell.rates[len(cell.rates) // 2]
+    targets = torch.where(uniform < rate, -labels, labels).double()
+    result |= {"ridge_rate": rate, "ridge_adjusted": [], "ridge_error": [], "ridge_agreement": []}
+    for ridge in cell.ridges:
+        scale = ridge * matrix.diagonal().mean()
+        teacher = matrix @ torch.linalg.solve(matrix + scale * torch.eye(cell.n, device=matrix.device), targets)
+        result["ridge_adjusted"].append(float(adjusted_supervision_complexity(matrix, teacher)))
+        result["ridge_error"].append(error(cross @ torch.linalg.solve(matrix, teacher), test_labels))
+        result["ridge_agreement"].append(1 - error(teacher, targets))
+    return result
+
+
+def binary_task(cell: Any, n: int, test_size: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Images and labels +-1 (int64) of training and test examples; +1 for the classes ``positive``."""
+    source = data.load(cell.data)
+    chosen = torch.randperm(len(source.train_labels), generator=stream("data", seed))[:n]
+    tested = torch.randperm(len(source.test_labels), generator=stream("test", 0))[:test_size]
+    mean, deviation = source.train_inputs.mean(), source.train_inputs.std()
+    positive = torch.tensor(cell.positive)
+    parts = (
+        (source.train_inputs[chosen] - mean) / deviation,
+        2 * torch.isin(source.train_labels[chosen], positive).long() - 1,
+        (source.test_inputs[tested] - mean) / deviation,
+        2 * torch.isin(source.test_labels[tested], positive).long() - 1,
+    )
+    return tuple(part.to(cell.device) for part in parts)
+
+
+def error(outputs: Tensor, labels: Tensor) -> float:
+    """Share of outputs whose sign is not that of the label."""
+    return float((outputs.sign() != labels.sign()).double().mean())

@@ -1,0 +1,183 @@
+"""Each rule of part 4 decides its statement: made-up tables for which the verdict is known."""
+
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from infocap.experiments.catalogue import CLAIMS
+from infocap.experiments.distillation import (
+    claims,
+    flips,
+    results,
+    supervision,
+    supervision_figures,
+    training,
+    training_figures,
+)
+from infocap.experiments.profiles import load_profile
+from infocap.study.claims import Verdict, decide
+from infocap.study.tables import Table
+
+QUICK = load_profile("quick")
+BY_NAME = {
+    claim.name.removeprefix("distillation/"): claim for claim in CLAIMS if claim.name.startswith("distillation/")
+}
+
+
+def wobble(*numbers):
+    """A small number that depends on its arguments only."""
+    return 1e-3 * float(np.random.default_rng([round(1000 * number) for number in numbers]).uniform(-1, 1))
+
+
+def supervision_table(*, random=4.0, labels=3.0, rise=1.0, cooling=0.2, trained_rise=1.0, taught=0.15, bound=5.0):
+    rows = []
+    for cell in supervision.cells(QUICK):
+        complexity, condition = [], []
+        for student in cell.students:
+            for kernel, slope in (("initial", rise), ("trained", trained_rise)):
+                row = {"student": student, "kernel": kernel, "plain": 1.0, "residual": 1.0}
+                complexity.append(row | {"targets": "random", "adjusted": random + wobble(cell.seed)})
+                complexity.append(row | {"targets": "labels", "adjusted": labels + wobble(cell.seed, 1)})
+                for place in range(1, cell.checkpoints + 1):
+                    for temperature in cell.temperatures:
+                        value = 1.5 + slope * place / cell.checkpoints - cooling * np.log10(temperature)
+                        complexity.append(row | {
+                            "targets": "teacher", "checkpoint": place, "temperature": temperature,
+                            "adjusted": value + wobble(cell.seed, place, temperature),
+                        })  # fmt: skip
+            condition += [
+                {"student": student, "share": share, "condition": 1e4 * (1 + share)} for share in supervision.LOOKS
+            ]
+        rest = {"agreement": 1.0, "adjusted": 2.0, "normalized": 2.0, "bound": bound}
+        students = [{"targets": "labels", "student_error": 0.2 + wobble(cell.seed, 3)} | rest]
+        for place in (1, 4, 7, cell.checkpoints):
+            for temperature in (1.0, 4.0) if place == cell.checkpoints else (1.0,):
+                students.append({
+                    "targets": "teacher", "checkpoint": place, "temperature": temperature, "teacher_error": 0.1,
+                    "student_error": taught + wobble(cell.seed, place),
+                } | rest)  # fmt: skip
+        rows.append(asdict(cell) | {
+            "teacher_error": [0.1], "complexity": complexity, "condition": condition, "kernel_student": students,
+        })  # fmt: skip
+    return Table("distillation/supervision", "quick", pd.DataFrame(rows))
+
+
+def flips_table(*, follows=1.0, ridge=-1.0):
+    rows = []
+    for cell in flips.cells(QUICK):
+        adjusted = [2 + rate + wobble(cell.seed, rate) for rate in cell.rates]
+        gaps = [0.2 + follows * rate + (1 - follows) * 0.3 * abs(rate - 0.25) for rate in cell.rates]
+        rows.append(asdict(cell) | {
+            "adjusted": adjusted, "complexity": adjusted, "alignment": adjusted, "kernel_error": gaps,
+            "network_train_error": [0.0 for _ in gaps], "network_error": gaps, "ridge_rate": 0.3,
+            "ridge_adjusted": [3 + ridge * place for place in range(len(cell.ridges))],
+            "ridge_error": [0.3 for _ in cell.ridges], "ridge_agreement": [1.0 for _ in cell.ridges],
+        })  # fmt: skip
+    return Table("distillation/flips", "quick", pd.DataFrame(rows))
+
+
+def training_table(*, gain=0.02, online=0.02, online_noisy=0.02, stopped=0.01, agrees=0.02):
+    rows = []
+    for cell in training.cells(QUICK):
+        more = online_noisy if cell.panel == "noisy" else online
+        students, along = [], []
+        for method, seeds, options in training.methods(cell, best=3):
+            for seed in seeds:
+                value = 0.7 + (0 if method == "none" else gain)
+                value += more if method == "online" else stopped if method == "stopped" else 0
+                value += wobble(cell.teacher_seed, seed)
+                same = agrees if method == "online" else 0.0
+                row = {"method": method, "student_seed": seed} | options
+                students.append(row | {
+                    "test_accuracy": value, "train_accuracy": value, "fidelity": 0.8 + same + wobble(cell.teacher_seed),
+                    "train_fidelity": 0.8, "predictive_kl": 0.1,
+                    "similarity": 0.5 + same if seed == cell.student_seeds[0] else None,
+                })  # fmt: skip
+                along.append(row | {"test_accuracy": [value] * 10})
+        teacher = [
+            {
+                "checkpoint": place, "step": place, "test_accuracy": 0.8, "validation_accuracy": 0.8,
+                "train_accuracy": 0.8, "wrong_fitted": 0.1 if cell.label_noise else None, "complexity_labels": 2.0,
+                "complexity_1": 1.8, "complexity_4": 1.6,
+            }
+            for place in range(1, cell.checkpoints + 1)
+        ]  # fmt: skip
+        rows.append(asdict(cell) | {"teacher": teacher, "best_checkpoint": 3, "students": students, "along": along})
+    return Table("distillation/training", "quick", pd.DataFrame(rows))
+
+
+MAKE = {"supervision": supervision_table, "flips": flips_table, "training": training_table}
+BREAKS = {
+    "random-above-labels": {"random": 3.1},
+    "labels-above-teachers": {"labels": 0.3, "rise": -1.0},
+    "rises-with-teacher-training": {"rise": -1.0},
+    "falls-with-temperature": {"cooling": -0.2},
+    "trained-kernel-agrees": {"trained_rise": -1.0, "cooling": -0.2},
+    "soft-targets-beat-labels": {"taught": 0.25},
+    "bound-is-vacuous": {"bound": 0.5},
+    "follows-the-gap": {"follows": 0.0},
+    "ridge-teachers-are-simpler": {"ridge": 1.0},
+    "beats-none": {"gain": -0.05},
+    "online-beats-offline-noisy": {"online_noisy": -0.02},
+    "online-beats-offline-clean": {"online": -0.02},
+    "online-raises-fidelity": {"agrees": -0.02},
+    "online-raises-similarity": {"agrees": -0.02},
+    "early-stopping-helps": {"stopped": -0.01},
+}
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_a_rule_decides_its_statement(name):
+    claim = BY_NAME[name]
+    make = MAKE[claim.table.split("/")[1]]
+    whole = make()
+    assert decide(claim, whole, QUICK).verdict == Verdict.REPRODUCED
+    assert decide(claim, make(**BREAKS[name]), QUICK).verdict == Verdict.NOT_REPRODUCED
+    fewer = Table(whole.name, whole.profile, whole.frame.iloc[:1])
+    assert decide(claim, fewer, QUICK).verdict == Verdict.NOT_RUN
+
+
+def test_every_rule_is_here():
+    assert set(BY_NAME) == set(BREAKS) and len(claims.CLAIMS) == len(BREAKS)
+
+
+def test_a_trend_that_holds_for_one_rule_only_is_partly_reproduced():
+    made = supervision_table(trained_rise=-1.0)
+    assert decide(BY_NAME["trained-kernel-agrees"], made, QUICK).verdict == Verdict.PARTLY
+
+
+def test_means_are_over_students_first_and_intervals_over_teachers():
+    frame = results.students(training_table(), QUICK, "clean")
+    means = results.by_teacher(frame, "test_accuracy", "online", 1.0)
+    rows = frame[(frame["method"] == "online") & (frame["temperature"] == 1.0)]
+    assert len(means) == 3 and len(rows) == 6
+    assert means[0] == pytest.approx(rows[rows["teacher_seed"] == 0]["test_accuracy"].mean())
+
+
+def test_collapsed_students_are_named_and_kept():
+    frame = results.students(training_table(), QUICK, "clean")
+    frame.loc[3, "test_accuracy"] = 0.1
+    assert results.collapsed(frame).index.tolist() == [3]
+    method = frame.loc[3]
+    assert results.by_teacher(frame, "test_accuracy", method["method"], method["temperature"]).min() < 0.5
+
+
+def test_what_was_not_run_says_so():
+    lines = results.coverage(training_table(), QUICK)
+    assert (lines["result"] == "not run in this profile").sum() == 4
+    assert lines["result"].iloc[-1].startswith("not run: the images")
+
+
+def test_figures_draw():
+    made, swept, trained = supervision_table(), flips_table(), training_table()
+    for figure in (
+        supervision_figures.along_teacher(made, QUICK), supervision_figures.along_teacher(made, QUICK, "trained"),
+        supervision_figures.condition_numbers(made, QUICK), supervision_figures.kernel_trade_off(made, QUICK),
+        supervision_figures.flipped_labels(swept, QUICK), supervision_figures.ridge_teachers(swept, QUICK),
+        training_figures.accuracy(trained, QUICK), training_figures.agreement(trained, QUICK),
+        training_figures.side_studies(trained, QUICK), training_figures.student_paths(trained, QUICK),
+        training_figures.teacher_paths(trained, QUICK),
+    ):  # fmt: skip
+        assert figure.axes and all(axes.has_data() for axes in figure.axes)
