@@ -50,7 +50,7 @@ def supervision_table(*, random=4.0, labels=3.0, rise=1.0, cooling=0.2, trained_
             condition += [
                 {"student": student, "share": share, "condition": 1e4 * (1 + share)} for share in supervision.LOOKS
             ]
-        rest = {"agreement": 1.0, "adjusted": 2.0, "normalized": 2.0, "bound": bound}
+        rest = {"agreement": 1.0, "adjusted": 2.0, "normalized": bound / 2, "bound": 5.0}
         students = [{"targets": "labels", "student_error": 0.2 + wobble(cell.seed, 3)} | rest]
         for place in (1, 4, 7, cell.checkpoints):
             for temperature in (1.0, 4.0) if place == cell.checkpoints else (1.0,):
