@@ -21,8 +21,9 @@ from infocap import _checks as check
 from infocap.sample_information.closed_form import IllConditionedWarning
 
 __all__ = [
-    "MarginBound", "adjusted_supervision_complexity", "class_averaged_kernel", "condition_number",
-    "kernel_target_alignment", "margin_bound", "ntk_similarity", "supervision_complexity",
+    "ComplexityShares", "MarginBound", "adjusted_supervision_complexity", "class_averaged_kernel",
+    "complexity_shares", "condition_number", "kernel_target_alignment", "margin_bound", "ntk_similarity",
+    "supervision_complexity",
 ]  # fmt: skip
 
 _OUTSIDE = 1e-8  # relative component of the targets outside the range of a singular kernel that is let pass
@@ -79,6 +80,55 @@ def adjusted_supervision_complexity(kernel: Tensor, targets: Tensor, initial: Te
     gram, own, rounding = _gram(kernel)
     g = _nonzero(_residual(own, gram, targets, initial))
     return (_energy(gram, rounding, g) * gram.trace() / len(gram)).sqrt() / torch.linalg.vector_norm(g, dim=-1)
+
+
+@dataclass(frozen=True)
+class ComplexityShares:
+    """How much of the squared supervision complexity is due to each example; ``[..., n]`` float64 each.
+
+    Attributes:
+        additive: ``g_i (K^-1 g)_i``, summed over the outputs of the example. They sum to the squared complexity; one
+            may be negative.
+        marginal: The squared complexity of all targets minus that of all but the example's. It is also the squared
+            distance ``||w - w_-i||^2`` of the weights that fit all targets and all but the example's.
+    """
+
+    additive: Tensor
+    marginal: Tensor
+
+
+def complexity_shares(kernel: Tensor, targets: Tensor, initial: Tensor | None = None) -> ComplexityShares:
+    """Splits ``g^T K^-1 g`` among the examples, in two ways.
+
+    Arguments and errors as ``supervision_complexity``, apart from the kernel, which must be positive definite.
+
+    Raises:
+        ValueError: Also for a singular kernel.
+
+    Cost: N^3; memory for two matrices beside the kernel.
+
+    Source: this book; marginal shares are the leave-one-out solutions of ``infocap.sample_information`` without ridge.
+
+    Example:
+        >>> shares = complexity_shares(torch.tensor([[2.0, 1.0], [1.0, 2.0]]), torch.tensor([1.0, 5.0]))
+        >>> shares.additive.round(decimals=6), shares.marginal.round(decimals=6)
+        (tensor([-1., 15.], dtype=torch.float64), tensor([ 1.5000, 13.5000], dtype=torch.float64))
+    """
+    gram, own, rounding = _gram(kernel)
+    g = _residual(own, gram, targets, initial)
+    factor, failed = torch.linalg.cholesky_ex(gram)
+    if failed or _smallest(factor) <= _NEAR * rounding * torch.linalg.vector_norm(gram):
+        raise ValueError(
+            "kernel must be positive definite, got one that is singular up to rounding; a ridge on it helps"
+        )
+    inverse = torch.cholesky_inverse(factor)
+    dual = g @ inverse
+    n, outputs = own[0], own.numel() // own[0]
+    place = torch.arange(n, device=gram.device)
+    blocks = inverse.view(n, outputs, n, outputs)[place, :, place]  # [n, C, C]
+    dual, g = (part.unflatten(-1, (n, outputs)) for part in (dual, g))
+    left_out = torch.linalg.solve(blocks, dual[..., None])[..., 0]
+    return ComplexityShares((g * dual).sum(-1), (dual * left_out).sum(-1))
 
 
 def _gram(kernel: Tensor, name: str = "kernel") -> tuple[Tensor, torch.Size, float]:

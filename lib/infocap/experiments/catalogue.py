@@ -20,6 +20,9 @@ from infocap.experiments.profiles import Profile, load_profile
 from infocap.experiments.sample_information import claims as sample_information_claims
 from infocap.experiments.sample_information import detection, dynamics, retraining, summarization
 from infocap.experiments.sample_information import toys as sample_information_toys
+from infocap.experiments.synthesis import claims as synthesis_claims
+from infocap.experiments.synthesis import measures
+from infocap.experiments.synthesis import toys as synthesis_toys
 from infocap.study.claims import Claim
 from infocap.study.store import Store
 from infocap.study.sweep import Progress, Task, collect, sweep
@@ -41,6 +44,8 @@ TABLES: dict[str, ModuleType] = {
     "distillation/training": distillation_training,
     "distillation/supervision": supervision,
     "distillation/flips": flips,
+    "synthesis/measures": measures,
+    "synthesis/toys": synthesis_toys,
 }
 
 CLAIMS: list[Claim] = [
@@ -48,6 +53,7 @@ CLAIMS: list[Claim] = [
     *sample_information_claims.CLAIMS,
     *generalization_claims.CLAIMS,
     *distillation_claims.CLAIMS,
+    *synthesis_claims.CLAIMS,
 ]
 
 

@@ -13,6 +13,7 @@ from infocap.experiments.profiles.generalization import Generalization
 from infocap.experiments.profiles.noisy_labels import NoisyLabels
 from infocap.experiments.profiles.sample_information import SampleInformation
 from infocap.experiments.profiles.strict import Strict
+from infocap.experiments.profiles.synthesis import Synthesis
 from infocap.study import profiles
 
 __all__ = ["Profile", "load_profile"]
@@ -27,6 +28,7 @@ class Profile(Strict):
     sample_information: SampleInformation
     generalization: Generalization
     distillation: Distillation
+    synthesis: Synthesis
 
 
 def load_profile(name: str = "quick", settings: Sequence[str] = ()) -> Profile:

@@ -1,0 +1,191 @@
+"""The claims of the synthesis and the rules that decide them.
+
+Supersamples are the runs. Correlations are Spearman's, over the rows of a supersample; the share of the gap comes from
+networks that gave no score. The rules were written down before the runs of ``quick``.
+"""
+
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from infocap.experiments.synthesis.results import (
+    BASELINES,
+    FOUR,
+    NAMES,
+    certificates,
+    chain,
+    concentration,
+    correlations,
+    correlations_with,
+    detection,
+    panel,
+)
+from infocap.study.claims import Claim, Decision, NotRun, exceeds, holds, in_each, stays_below
+from infocap.study.tables import Table
+
+__all__ = ["CLAIMS"]
+
+_PANELS = {"clean": "clean labels", "noisy": "noisy labels"}
+
+
+def chain_holds(table: Table, profile: Any) -> Decision:
+    """For every learner that was enumerated, every inequality of the chain holds within 1e-12 nats."""
+    frame = chain(table)
+    worst = frame["slack"].min()
+    learners = len(table.frame)
+    return holds(
+        worst >= -1e-12, f"smallest slack {worst:.1e} nats over {len(frame)} inequalities, {learners} learners"
+    )
+
+
+def information_is_complexity(table: Table, profile: Any) -> Decision:
+    """Twice SI without ridge equals the drop of squared complexity without the example within a relative 1e-6."""
+    if table.frame.empty:
+        raise NotRun("no supersample was run")
+    worst = table.frame["identity_error"].max()
+    return holds(worst <= 1e-6, f"largest relative difference {worst:.1e} in {len(table.frame)} networks")
+
+
+def rows_are_certified(table: Table, profile: Any) -> Decision:
+    """In every row the mean memorization of its two examples is at most sqrt(2 f-CMI)."""
+    slack, count = [], 0
+    for name in _PANELS:
+        frame = certificates(table, profile, name)
+        slack.append((frame["bound"] - frame["gap"].abs()).min())
+        count += len(frame)
+    return holds(min(slack) >= -1e-7, f"smallest slack {min(slack):.1e} over {count} rows")
+
+
+def measures_agree(table: Table, profile: Any) -> Decision:
+    """The mean rank correlation over the six pairs of the four measures exceeds .5, with clean and noisy labels."""
+    decisions = []
+    for name, title in _PANELS.items():
+        squares = correlations(table, profile, name)
+        means = [
+            float(np.mean([square.loc[(seed, first), second] for first, second in combinations(FOUR, 2)]))
+            for seed, square in squares.groupby("seed")
+        ]
+        decisions.append(exceeds(means, 0.5, f"{title}, mean correlation"))
+    return in_each(decisions)
+
+
+def measures_predict_the_gap(table: Table, profile: Any) -> Decision:
+    """For each of the four measures, rank correlation with the held-out share of the gap exceeds .3."""
+    return in_each(
+        exceeds(correlations_with(table, profile, name)[key].tolist(), 0.3, f"{title}, {NAMES[key]}")
+        for name, title in _PANELS.items()
+        for key in FOUR
+    )
+
+
+def information_beats_baselines(table: Table, profile: Any) -> Decision:
+    """F-SI's rank correlation with the held-out share of the gap minus those of the three baselines exceeds 0."""
+    decisions = []
+    for name, title in _PANELS.items():
+        frame = correlations_with(table, profile, name)
+        for key in BASELINES:
+            decisions.append(exceeds((frame["f_si"] - frame[key]).tolist(), 0.0, f"{title}, F-SI - {NAMES[key]}"))
+    return in_each(decisions)
+
+
+def predictions_say_as_much(table: Table, profile: Any) -> Decision:
+    """Memorization's rank correlation with the held-out share of the gap minus f-CMI's stays below .05."""
+    decisions = []
+    for name, title in _PANELS.items():
+        frame = correlations_with(table, profile, name)
+        decisions.append(stays_below((frame["memorization"] - frame["f_cmi"]).tolist(), 0.05, f"{title}, difference"))
+    return in_each(decisions)
+
+
+def limit_finds_wrong_labels(table: Table, profile: Any) -> Decision:
+    """AUC for wrong labels of LIMIT's score minus that of SI, F-SI, the share of complexity and the loss exceeds 0."""
+    frame = detection(table, profile)
+    return in_each(
+        exceeds((frame["limit"] - frame[key]).tolist(), 0.0, f"LIMIT - {NAMES[key]}")
+        for key in ("si", "f_si", "complexity", "loss")
+    )
+
+
+def few_examples_carry_the_gap(table: Table, profile: Any) -> Decision:
+    """Clean labels: the tenth of the examples with the highest memorization carries more than a quarter of the gap."""
+    size = int(2 * panel(table, profile, "clean")["n"].iloc[0])
+    return exceeds(concentration(table, profile, "clean"), 0.25, f"share of the gap, a tenth of {size} examples")
+
+
+_TOYS, _MEASURES, _BOOK = "synthesis/toys", "synthesis/measures", "this book"
+
+CLAIMS: list[Claim] = [
+    Claim(
+        "synthesis/one-chain",
+        "Memorized label information, unique information, sample information, CMI and f-CMI form one chain.",
+        "theorem",
+        f"{_BOOK}, from the chain rules of the thesis",
+        _TOYS,
+        chain_holds,
+    ),
+    Claim(
+        "synthesis/information-is-complexity",
+        "Twice the sample information of an example is what it adds to the squared supervision complexity.",
+        "theorem",
+        _BOOK,
+        _MEASURES,
+        information_is_complexity,
+    ),
+    Claim(
+        "synthesis/rows-are-certified",
+        "The f-CMI of a row bounds how much its two examples are memorized.",
+        "theorem",
+        f"{_BOOK}, after Harutyunyan et al. (2021)",
+        _MEASURES,
+        rows_are_certified,
+    ),
+    Claim(
+        "synthesis/measures-agree",
+        "LIMIT's score, F-SI, f-CMI and the share of complexity rank examples alike.",
+        "book",
+        _BOOK,
+        _MEASURES,
+        measures_agree,
+    ),
+    Claim(
+        "synthesis/measures-predict-the-gap",
+        "Each of the four predicts an example's share of the generalization gap.",
+        "book",
+        _BOOK,
+        _MEASURES,
+        measures_predict_the_gap,
+    ),
+    Claim(
+        "synthesis/information-beats-baselines",
+        "F-SI predicts the share of the gap better than loss, margin and forgetting events do.",
+        "book",
+        _BOOK,
+        _MEASURES,
+        information_beats_baselines,
+    ),
+    Claim(
+        "synthesis/predictions-say-as-much",
+        "The f-CMI of a row predicts the share of the gap nearly as well as the memorization score itself.",
+        "book",
+        _BOOK,
+        _MEASURES,
+        predictions_say_as_much,
+    ),
+    Claim(
+        "synthesis/limit-finds-wrong-labels",
+        "Among the measures, LIMIT's score finds wrong labels best.",
+        "book",
+        f"{_BOOK}, a pilot run",
+        _MEASURES,
+        limit_finds_wrong_labels,
+    ),
+    Claim(
+        "synthesis/few-carry-the-gap",
+        "A few memorized examples carry much of the gap.",
+        "book",
+        f"{_BOOK}, after Feldman and Zhang (2020)",
+        _MEASURES,
+        few_examples_carry_the_gap,
+    ),
+]
