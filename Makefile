@@ -9,7 +9,7 @@ INFOCAP := $(RUN) -m infocap
 UV := $(VENV)/bin/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test check-pages screenshots bench bench-peers doctor student lock lint clean
+.PHONY: help setup book test check-pages screenshots bench bench-peers doctor student release lock lint clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 22
@@ -57,13 +57,16 @@ student: setup  ## copies of the exercises without solutions, in book/_build/stu
 	    --Exporter.preprocessors=nbgrader.preprocessors.ClearHiddenTests "$$notebook" || exit 1; \
 	done
 
+release: setup  ## after `make book`: archives of sources and pages, manifest and checksums, in dist
+	$(RUN) .ci/release.py pack
+
 lock: setup  ## resolve lib/requirements.lock anew from the ranges in lib/pyproject.toml
 	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --all-extras --no-header \
 	  --upgrade lib/pyproject.toml --output-file lib/requirements.lock
 
 lint: setup  ## style and import order
-	$(RUN) -m ruff check --config lib/pyproject.toml lib tests
-	$(RUN) -m ruff format --check --config lib/pyproject.toml lib tests
+	$(RUN) -m ruff check --config lib/pyproject.toml lib tests .ci
+	$(RUN) -m ruff format --check --config lib/pyproject.toml lib tests .ci
 
 clean:  ## remove .venv and everything that was built; finished cells and data stay in the user's cache
-	rm -rf $(VENV) .venv-peers book/_build lib/build lib/*.egg-info
+	rm -rf $(VENV) .venv-peers book/_build dist lib/build lib/*.egg-info
