@@ -100,6 +100,13 @@ def test_one_address():
     assert {"README.md", "CITATION.cff", "pyproject.toml"} <= named
 
 
+def test_the_readme_names_every_command():
+    readme, makefile = ((ROOT / name).read_text() for name in ("README.md", "Makefile"))
+    targets = set(re.findall(r"(?m)^([a-z-]+):.*##", makefile))
+    assert targets == set(re.findall(r"make ([a-z-]+)", readme))
+    assert targets == set(re.search(r"(?m)^\.PHONY: (.*)$", makefile)[1].split())
+
+
 def test_the_package_brings_its_licences(tmp_path):
     shutil.copytree(ROOT / "lib", tmp_path / "lib", ignore=shutil.ignore_patterns("*.xz", "__pycache__", "*.egg-info"))
     build = f"from setuptools import build_meta; build_meta.build_wheel({str(tmp_path)!r})"
@@ -227,6 +234,39 @@ def test_a_release_that_was_packed_can_be_put_on_the_site(project, html, tmp_pat
     shutil.copytree(release.pack(project), tmp_path / "releases" / "v1.2.3")
     release.site(html, tmp_path / "releases")
     assert (html / "v1.2" / "parts" / "one.html").read_text() == "one"
+
+
+GH = """#!/bin/sh
+case "$1 $2" in
+"release list") [ -d "$ASSETS" ] && ls "$ASSETS" ;;
+"release download") [ "$4" = --dir ] && mkdir -p "$5" && cp "$ASSETS/$3"/* "$5" ;;
+*) exit 1 ;;
+esac
+"""
+
+
+def test_the_publishing_step_downloads_every_release(html, tmp_path):
+    made_up(tmp_path / "assets", "0.1.0", ["infocap-book-0.1.0/index.html"])
+    made_up(tmp_path / "assets", "0.2.0", ["infocap-book-0.2.0/index.html"])
+    steps = yaml.safe_load((ROOT / ".github" / "workflows" / "publish.yml").read_text())["jobs"]["build"]["steps"]
+    (script,) = [step["run"] for step in steps if "gh release" in step.get("run", "")]
+    place = tmp_path / "place"
+    (place / "book" / "_build").mkdir(parents=True)
+    (place / ".ci").symlink_to(ROOT / ".ci")
+    html.rename(place / "book" / "_build" / "html")
+    (tmp_path / "gh").write_text(GH)
+    (tmp_path / "gh").chmod(0o755)
+    path = f"{tmp_path}:{Path(sys.executable).parent}:/usr/bin:/bin"
+
+    def run(assets):
+        shutil.rmtree(place / "releases", ignore_errors=True)
+        environment = {"PATH": path, "ASSETS": str(tmp_path / assets)}
+        return subprocess.run(["bash", "-e", "-c", script], cwd=place, env=environment, capture_output=True, text=True)
+
+    assert run("nowhere").returncode == 1, "a site without its releases must not be published"
+    outcome = run("assets")
+    assert outcome.returncode == 0, outcome.stderr
+    assert (place / "book" / "_build" / "html" / "v0.2" / "index.html").read_text() == "0.2.0"
 
 
 def link(name, target):
