@@ -61,11 +61,14 @@ def notes(tag: str, root: Path = ROOT) -> str:
 def pack(root: Path = ROOT) -> Path:
     """Writes the archives of sources and pages, the PDF if there is one, a manifest and the checksums."""
     html, target = root / "book" / "_build" / "html", root / "dist"
-    if not (html / "index.html").exists():
+    if not (html / "manifest.json").exists():  # `make book` writes it last
         _fail(f"{html}: no pages; run `make book` first")
     if _git(root, "status", "--porcelain", "--untracked-files=no"):
         _fail("git: uncommitted changes, which the archive would not hold; commit or undo them first")
     version, commit = _version(root), _git(root, "rev-parse", "HEAD")
+    build = json.loads((html / "manifest.json").read_text(encoding="utf-8"))
+    if not commit.startswith(build["commit"]):
+        _fail(f"{html}: pages of commit {build['commit']}, but this is {commit[:12]}; run `make book` again")
     seconds = int(_git(root, "show", "--no-patch", "--format=%ct", "HEAD"))
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
@@ -78,6 +81,7 @@ def pack(root: Path = ROOT) -> Path:
         "commit": commit,
         "date": datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(),
         "lock": _sha256(root / "lib" / "requirements.lock"),
+        "build": {name: build[name] for name in ("profile", "settings", "device", "python", "system", "seconds")},
         "files": files,
     }
     (target / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")

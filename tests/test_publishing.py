@@ -122,6 +122,9 @@ def test_the_package_brings_its_licences(tmp_path):
 # Releases
 
 
+BUILD = {"profile": "smoke", "settings": [], "device": "cpu", "python": "3.12.1", "system": "Linux", "seconds": {}}
+
+
 @pytest.fixture
 def project(tmp_path):
     """A checkout with one commit and two rendered pages."""
@@ -138,6 +141,8 @@ def project(tmp_path):
     git = ["git", "-C", str(root), "-c", "user.name=A", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
     for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "First"]):
         subprocess.run([*git, *words], check=True)
+    commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True).stdout.strip()
+    (root / "book" / "_build" / "html" / "manifest.json").write_text(json.dumps(BUILD | {"commit": commit}))
     return root
 
 
@@ -160,13 +165,14 @@ def test_a_release_holds_sources_pages_and_their_checksums(project):
     assert {entry["name"]: (entry["bytes"], entry["sha256"]) for entry in manifest["files"]} == {
         name: (len(content), sums[name]) for name, content in files.items()
     }
-    assert manifest["version"] == "1.2.3" and len(manifest["commit"]) == 40
+    assert manifest["version"] == "1.2.3" and len(manifest["commit"]) == 40 and manifest["build"] == BUILD
     assert manifest["lock"] == hashlib.sha256(b"a==1\n").hexdigest()
     with tarfile.open(dist / "infocap-1.2.3.tar.gz") as archive:
         assert "infocap-1.2.3/lib/pyproject.toml" in archive.getnames()
         assert not [name for name in archive.getnames() if "_build" in name]
     with tarfile.open(dist / "infocap-book-1.2.3.tar.gz") as archive:
-        assert archive.getnames() == ["infocap-book-1.2.3/index.html", "infocap-book-1.2.3/parts/one.html"]
+        names = [name.removeprefix("infocap-book-1.2.3/") for name in archive.getnames()]
+        assert names == ["index.html", "manifest.json", "parts/one.html"]
 
 
 def test_two_runs_write_the_same_bytes(project):
@@ -183,7 +189,14 @@ def test_a_release_needs_pages_and_a_clean_checkout(project):
     (project / "CHANGELOG.md").write_text("changed")
     with pytest.raises(SystemExit, match="git: uncommitted changes"):
         release.pack(project)
-    shutil.rmtree(project / "book" / "_build")
+    manifest = project / "book" / "_build" / "html" / "manifest.json"
+    manifest.write_text(json.dumps(BUILD | {"commit": "0123456789ab+changes"}))
+    subprocess.run(["git", "-C", str(project), "checkout", "-q", "."], check=True)
+    with pytest.raises(
+        SystemExit, match=r"pages of commit 0123456789ab\+changes, but this is .*; run `make book` again"
+    ):
+        release.pack(project)
+    manifest.unlink()
     with pytest.raises(SystemExit, match="no pages; run `make book` first"):
         release.pack(project)
 
