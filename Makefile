@@ -57,7 +57,7 @@ student: setup  ## copies of the exercises without solutions, in book/_build/stu
 	    --Exporter.preprocessors=nbgrader.preprocessors.ClearHiddenTests "$$notebook" || exit 1; \
 	done
 
-release: setup  ## after `make book`: archives of sources and pages, manifest and checksums, in dist
+release: setup  ## after `make book` and `make pdf`: archives, manifest and checksums, in dist
 	$(RUN) .ci/release.py pack
 
 lock: setup  ## resolve lib/requirements.lock anew from the ranges in lib/pyproject.toml

@@ -37,9 +37,10 @@ VERSIONS = """\
 <main>
 <h1>Versions of this book</h1>
 <ul>
-<li><a href="index.html">newest</a>, from the branch main</li>
+<li><a href="index.html">newest</a>, from the branch main; also as <a href="infocap.pdf">PDF</a></li>
 {items}
 </ul>
+<p>Archives and PDFs: <a href="https://github.com/infocap-book/infocap/releases">releases</a>.</p>
 </main>
 </html>
 """
@@ -60,11 +61,13 @@ def notes(tag: str, root: Path = ROOT) -> str:
 
 def pack(root: Path = ROOT) -> Path:
     """Writes the archives of sources and pages, the PDF if there is one, a manifest and the checksums."""
-    html, target = root / "book" / "_build" / "html", root / "dist"
+    html, pdf, target = root / "book/_build/html", root / "book/_build/pdf/infocap.pdf", root / "dist"
     if not (html / "manifest.json").exists():  # `make book` writes it last
         _fail(f"{html}: no pages; run `make book` first")
     if _git(root, "status", "--porcelain", "--untracked-files=no"):
         _fail("git: uncommitted changes, which the archive would not hold; commit or undo them first")
+    if pdf.exists() and pdf.stat().st_mtime < (html / "manifest.json").stat().st_mtime:
+        _fail(f"{pdf}: older than the pages; run `make pdf` again")
     version, commit = _version(root), _git(root, "rev-parse", "HEAD")
     build = json.loads((html / "manifest.json").read_text(encoding="utf-8"))
     if not commit.startswith(build["commit"]):
@@ -75,6 +78,8 @@ def pack(root: Path = ROOT) -> Path:
     source = f"infocap-{version}"
     _git(root, "archive", f"--prefix={source}/", f"--output={target / source}.tar.gz", "HEAD")
     _archive(html, target / f"infocap-book-{version}.tar.gz", seconds)
+    if pdf.exists():
+        shutil.copyfile(pdf, target / f"infocap-book-{version}.pdf")
     files = [{"name": path.name, "bytes": path.stat().st_size, "sha256": _sha256(path)} for path in _files(target)]
     manifest = {
         "version": version,
