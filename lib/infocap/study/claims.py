@@ -19,7 +19,7 @@ import pandas as pd
 from infocap.study.tables import Table, interval
 
 __all__ = [
-    "Claim", "Decision", "NotRun", "Verdict", "agrees", "decide", "exceeds", "holds", "in_each", "scorecard",
+    "Claim", "Decision", "NotRun", "Verdict", "agrees", "decide", "exceeds", "holds", "in_each", "panel", "scorecard",
     "stays_below", "within",
 ]  # fmt: skip
 
@@ -76,6 +76,28 @@ def decide(claim: Claim, table: Table, profile: Any) -> Decision:
         return claim.rule(table, profile)
     except NotRun as error:
         return Decision(Verdict.NOT_RUN, str(error))
+
+
+def panel(table: Table, cells: Iterable[Any], name: str, column: str = "panel") -> pd.DataFrame:
+    """The rows of a table that belong together, whole or not at all.
+
+    Args:
+        table: One row per cell that was run.
+        cells: All cells of the table in the profile.
+        name: What ``column`` must hold.
+        column: A field of the cells.
+
+    Returns:
+        The rows; the index says where their arrays are.
+
+    Raises:
+        NotRun: There are no such cells in the profile, or some have not been run.
+    """
+    wanted = sum(getattr(cell, column) == name for cell in cells)
+    rows = table.frame[table.frame[column] == name] if len(table.frame) else table.frame
+    if not wanted or len(rows) < wanted:
+        raise NotRun(f"{column} {name}: {len(rows)} of {wanted} cells were run")
+    return rows
 
 
 def exceeds(values: Sequence[float], threshold: float, what: str) -> Decision:

@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from infocap.experiments.distillation import flips, supervision, training
+from infocap.study import claims
 from infocap.study.claims import NotRun
 from infocap.study.tables import Table, value_text
 
@@ -33,16 +34,8 @@ _PAPER = [  # what the paper's title experiments need, and where this book could
 
 
 def panel(table: Table, profile: Any, name: str) -> pd.DataFrame:
-    """The rows of one panel of a table.
-
-    Raises:
-        NotRun: The panel has no cells in this profile, or some have not been computed.
-    """
-    wanted = sum(cell.panel == name for cell in _TABLES[table.name].cells(profile))
-    rows = table.frame[table.frame["panel"] == name] if len(table.frame) else table.frame
-    if not wanted or len(rows) < wanted:
-        raise NotRun(f"panel {name}: {len(rows)} of {wanted} runs were made")
-    return rows
+    """The rows of one panel of a table of this part; raises as ``infocap.study.claims.panel``."""
+    return claims.panel(table, _TABLES[table.name].cells(profile), name)
 
 
 def rows_of(rows: pd.DataFrame, column: str, *named: str) -> pd.DataFrame:

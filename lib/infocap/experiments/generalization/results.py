@@ -19,6 +19,7 @@ from infocap.bounds import (
     stability_bound,
 )
 from infocap.experiments.generalization import training
+from infocap.study import claims
 from infocap.study.claims import NotRun
 from infocap.study.tables import Table, interval, value_text
 
@@ -70,16 +71,8 @@ _PAPER_NAMES = {
 
 
 def panel(table: Table, profile: Any, name: str) -> pd.DataFrame:
-    """The rows of one panel; the index says where their arrays are.
-
-    Raises:
-        NotRun: The panel has no cells in this profile, or some have not been computed.
-    """
-    wanted = sum(cell.panel == name for cell in training.cells(profile))
-    rows = table.frame[table.frame["panel"] == name]
-    if not wanted or len(rows) < wanted:
-        raise NotRun(f"panel {name}: {len(rows)} of {wanted} supersamples were run")
-    return rows
+    """The rows of one panel of ``generalization/training``; raises as ``infocap.study.claims.panel``."""
+    return claims.panel(table, training.cells(profile), name)
 
 
 def sizes(table: Table, profile: Any, name: str) -> list[int]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from infocap.experiments.sample_information import detection, summarization
 from infocap.experiments.sample_information.results import agreement, best_influence, bound, panel, toy
+from infocap.study import claims
 from infocap.study.claims import Claim, Decision, NotRun, exceeds, holds, in_each, stays_below
 from infocap.study.tables import Table
 
@@ -219,11 +220,7 @@ def _summaries(table: Table, profile: Any) -> list[tuple[str, pd.DataFrame]]:
 
 
 def _experiment(table: Table, profile: Any, name: str) -> pd.DataFrame:
-    wanted = sum(cell.experiment == name for cell in detection.cells(profile))
-    rows = table.frame[table.frame["experiment"] == name]
-    if not wanted or len(rows) < wanted:
-        raise NotRun(f"{name}: {len(rows)} of {wanted} cells were run")
-    return rows.sort_values("seed")
+    return claims.panel(table, detection.cells(profile), name, column="experiment").sort_values("seed")
 
 
 def _tasks(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

@@ -8,6 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from infocap.experiments.sample_information import retraining, toys
+from infocap.study import claims
 from infocap.study.claims import NotRun
 from infocap.study.tables import Table, interval, read, value_text
 
@@ -33,15 +34,8 @@ _PAPER_TABLE = pd.DataFrame(
 
 
 def panel(table: Table, profile: Any, name: str) -> pd.DataFrame:
-    """The rows of one panel of ``sample_information/retraining``.
-
-    Raises:
-        NotRun: The panel has no cells in this profile, or some have not been computed.
-    """
-    wanted = sum(cell.panel == name for cell in retraining.cells(profile))
-    rows = table.frame[table.frame["panel"] == name]
-    if not wanted or len(rows) < wanted:
-        raise NotRun(f"panel {name}: {len(rows)} of {wanted} networks were retrained")
+    """The rows of one panel of ``sample_information/retraining``; raises as ``infocap.study.claims.panel``."""
+    rows = claims.panel(table, retraining.cells(profile), name)
     return rows.assign(width=[max(widths, default=0) for widths in rows["widths"]])
 
 
