@@ -13,9 +13,10 @@ import pandas as pd
 import seaborn as sns
 from pandas.io.formats.style import Styler
 
-__all__ = ["PALETTE", "note", "show", "styled", "vector_figures"]
+__all__ = ["PALETTE", "WIDTH", "note", "show", "styled", "vector_figures"]
 
 PALETTE = sns.color_palette("colorblind")
+WIDTH = 4.8  # inches; on a phone a figure shrinks to about three quarters of that
 
 _RC = {
     **sns.axes_style("whitegrid"),

@@ -12,12 +12,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
 from infocap.experiments.distillation.results import complexities, conditions, flip_sweep, kernel_students, ridges
-from infocap.study.style import PALETTE, note, styled
+from infocap.study.style import PALETTE, WIDTH, note, styled
 from infocap.study.tables import Table, summarize
 
 __all__ = ["along_teacher", "condition_numbers", "flipped_labels", "kernel_trade_off", "ridge_teachers"]
 
-_WIDTH = 4.8  # inches; on a phone a figure shrinks to about three quarters of that
 _STUDENTS = {"small_cnn": "convolutional student", "mlp": "fully connected student"}
 _TEMPERATURES = [(1.0, "o-", PALETTE[3]), (4.0, "s--", PALETTE[0]), (10000.0, "^:", PALETTE[2])]
 
@@ -28,7 +27,7 @@ def along_teacher(table: Table, profile: Any, kernel: str = "initial") -> plt.Fi
     frame = complexities(table, profile)
     frame = frame[frame["kernel"] == kernel]
     names = list(dict.fromkeys(frame["student"]))
-    figure, grid = plt.subplots(len(names), 1, figsize=(_WIDTH, 1.0 + 2.6 * len(names)), sharex=True, squeeze=False)
+    figure, grid = plt.subplots(len(names), 1, figsize=(WIDTH, 1.0 + 2.6 * len(names)), sharex=True, squeeze=False)
     for axes, name in zip(grid[:, 0], names, strict=True):
         rows = frame[frame["student"] == name]
         last = rows["checkpoint"].max()
@@ -64,7 +63,7 @@ def along_teacher(table: Table, profile: Any, kernel: str = "initial") -> plt.Fi
 def kernel_trade_off(table: Table, profile: Any) -> plt.Figure:
     """The kernel student: complexity of its targets (across) and its test error (up); one dot per seed."""
     frame = kernel_students(table, profile)
-    figure, axes = plt.subplots(figsize=(_WIDTH, 3.8))
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.8))
     last = frame["checkpoint"].max()
     looks = [place for place in sorted(frame["checkpoint"].dropna().unique()) if place < last]
     kinds = [("true labels", frame["targets"] == "labels", "X", "0.2")]
@@ -90,7 +89,7 @@ def kernel_trade_off(table: Table, profile: Any) -> plt.Figure:
 def flipped_labels(table: Table, profile: Any) -> plt.Figure:
     """Adjusted complexity of flipped labels against the gap, for the kernel's interpolant and the trained network."""
     frame = flip_sweep(table, profile)
-    figure, grid = plt.subplots(1, 2, figsize=(_WIDTH, 3.3), sharey=True)
+    figure, grid = plt.subplots(1, 2, figsize=(WIDTH, 3.3), sharey=True)
     rates = sorted(frame["rate"].unique())
     colours = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(rates)))
     pairs = (("kernel_error", "kernel"), ("network_gap", "network"))
@@ -112,7 +111,7 @@ def flipped_labels(table: Table, profile: Any) -> plt.Figure:
 def condition_numbers(table: Table, profile: Any) -> plt.Figure:
     """Condition number of the student's kernel along its training."""
     frame = conditions(table, profile)
-    figure, axes = plt.subplots(figsize=(_WIDTH, 3.0))
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.0))
     for (name, rows), style, colour in zip(
         frame.groupby("student", sort=False), ("o-", "s--"), (PALETTE[3], PALETTE[0]), strict=False
     ):
@@ -131,7 +130,7 @@ def ridge_teachers(table: Table, profile: Any) -> plt.Figure:
     """Self-distillation: complexity of a ridge teacher's targets (above), and errors (below), against the ridge."""
     frame = ridges(table, profile)
     means = summarize(frame, ["ridge"], ["adjusted", "error", "agreement"])
-    figure, (above, below) = plt.subplots(2, 1, figsize=(_WIDTH, 4.4), sharex=True)
+    figure, (above, below) = plt.subplots(2, 1, figsize=(WIDTH, 4.4), sharex=True)
     place = np.arange(len(means))
     for axes, key, style, colour, label in (
         (above, "adjusted", "o-", PALETTE[3], None),

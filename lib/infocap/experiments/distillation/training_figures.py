@@ -11,12 +11,11 @@ import numpy as np
 import pandas as pd
 
 from infocap.experiments.distillation.results import METHOD_NAMES, by_teacher, panel, rows_of, students, teachers
-from infocap.study.style import PALETTE, note, styled
+from infocap.study.style import PALETTE, WIDTH, note, styled
 from infocap.study.tables import Table, interval, summarize
 
 __all__ = ["accuracy", "agreement", "side_studies", "student_paths", "teacher_paths"]
 
-_WIDTH = 4.8  # inches; on a phone a figure shrinks to about three quarters of that
 _TITLES = {"clean": "clean labels", "noisy": "three labels in ten are wrong"}
 _LINES = {
     ("none", 0.0): ("X:", "0.4"),
@@ -30,7 +29,7 @@ _LINES = {
 @styled
 def accuracy(table: Table, profile: Any) -> plt.Figure:
     """Test accuracy of the students of each method: small dots are students, large ones means over teachers."""
-    figure, grid = plt.subplots(2, 1, figsize=(_WIDTH, 5.6))
+    figure, grid = plt.subplots(2, 1, figsize=(WIDTH, 5.6))
     for axes, (name, title) in zip(grid, _TITLES.items(), strict=True):
         frame = students(table, profile, name)
         for place, (method, temperature) in enumerate(reversed(METHOD_NAMES)):
@@ -59,7 +58,7 @@ def teacher_paths(table: Table, profile: Any) -> plt.Figure:
     """The teacher on noisy labels, as it trains: accuracy, wrong labels that it fits, and complexity of its targets."""
     frame = teachers(table, profile, "noisy")
     temperatures = [key for key in frame if key.startswith("complexity_") and key != "complexity_labels"]
-    figure, (above, below) = plt.subplots(2, 1, figsize=(_WIDTH, 5.0), sharex=True)
+    figure, (above, below) = plt.subplots(2, 1, figsize=(WIDTH, 5.0), sharex=True)
     _paths(above, frame, "test_accuracy", "o-", PALETTE[0], "test accuracy")
     _paths(above, frame, "wrong_fitted", "x--", PALETTE[3], "share of wrong labels fitted")
     above.set(ylim=(0, 1))
@@ -76,7 +75,7 @@ def teacher_paths(table: Table, profile: Any) -> plt.Figure:
 @styled
 def student_paths(table: Table, profile: Any) -> plt.Figure:
     """Test accuracy of students along their training, means over all students of a method."""
-    figure, grid = plt.subplots(2, 1, figsize=(_WIDTH, 5.4), sharex=True)
+    figure, grid = plt.subplots(2, 1, figsize=(WIDTH, 5.4), sharex=True)
     for axes, (name, title) in zip(grid, _TITLES.items(), strict=True):
         frame = rows_of(panel(table, profile, name), "along", "teacher_seed")
         frame["temperature"] = frame["temperature"].fillna(0.0)
@@ -97,7 +96,7 @@ def agreement(table: Table, profile: Any, name: str = "clean") -> plt.Figure:
     """Agreement of students with the final teacher: of answers and of tangent kernels, one panel each."""
     frame = students(table, profile, name)
     columns = (("fidelity", "same answers"), ("similarity", "cosine of kernels"))
-    figure, grid = plt.subplots(1, 2, figsize=(_WIDTH, 3.4), sharey=True)
+    figure, grid = plt.subplots(1, 2, figsize=(WIDTH, 3.4), sharey=True)
     for axes, (column, label) in zip(grid, columns, strict=True):
         for place, key in enumerate(reversed(_LINES)):
             means = by_teacher(frame, column, *key)
@@ -125,7 +124,7 @@ def side_studies(table: Table, profile: Any) -> plt.Figure:
     every = ones[ones["method"] == "online"]
     stopped = pd.concat([ones[ones["method"] == "stopping sweep"], final])
     counts = pd.concat([final.assign(count=1), ones[ones["method"] == "update period"], every])
-    figure, (above, below) = plt.subplots(2, 1, figsize=(_WIDTH, 5.0), sharey=True)
+    figure, (above, below) = plt.subplots(2, 1, figsize=(WIDTH, 5.0), sharey=True)
     parts = ((above, stopped, "checkpoint", "checkpoint of the teacher, learned from offline", PALETTE[0]),
              (below, counts, "count", "number of checkpoints, learned from in turn", PALETTE[3]))  # fmt: skip
     for axes, rows, key, label, colour in parts:

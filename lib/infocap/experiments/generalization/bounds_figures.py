@@ -21,12 +21,11 @@ from infocap.experiments.generalization.results import (
     through_training,
     toy,
 )
-from infocap.study.style import PALETTE, note, styled
+from infocap.study.style import PALETTE, WIDTH, note, styled
 from infocap.study.tables import Table, interval, summarize
 
 __all__ = ["all_at_once", "bias", "draws", "label_noise", "langevin_dynamics", "three_classes"]
 
-_WIDTH = 4.8  # inches; on a phone a figure shrinks to about three quarters of that
 _GAP = PALETTE[0]
 _STYLES = {
     "f-CMI": ("s-", PALETTE[3]),
@@ -46,7 +45,7 @@ def all_at_once(table: Table, profile: Any, name: str = "hard", n: int | None = 
     one = runs(table, rows[rows["n"] == n])
     frame = bounds(one).dropna(subset="mean").sort_values("mean", ascending=False)
     gap = generalization_gap(one).numpy()
-    figure, axes = plt.subplots(figsize=(_WIDTH, 0.9 + 0.27 * len(frame)))
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.9 + 0.27 * len(frame)))
     low, high = interval(gap)
     axes.axvline(gap.mean(), color=_GAP, linestyle="--", label="gap")
     axes.axvspan(low, high, color=_GAP, alpha=0.15, linewidth=0)
@@ -75,7 +74,7 @@ def label_noise(table: Table, profile: Any) -> plt.Figure:
     frame = through_training(table, profile, "noise", n)
     shown = ["f-CMI", "binary KL", "fast rate", "KL and variation"]
     means = summarize(frame, ["epoch"], ["train_error", "test_error", "gap", *shown])
-    figure, (above, below) = plt.subplots(2, 1, figsize=(_WIDTH, 5.6), sharex=True, height_ratios=(2, 3))
+    figure, (above, below) = plt.subplots(2, 1, figsize=(WIDTH, 5.6), sharex=True, height_ratios=(2, 3))
     for key, style, label in (("test_error", "o-", "test error"), ("train_error", "x--", "training error")):
         _line(above, means, key, style, "0.3", label)
     above.set(ylabel="0-1 loss", ylim=(0, None))
@@ -97,7 +96,7 @@ def three_classes(table: Table, profile: Any) -> plt.Figure:
     for key in ("e-CMI", "ld-CMI"):
         frame[key] = frame[key] / frame["f-CMI"] - 1
     means = summarize(frame, ["epoch"], ["e-CMI", "ld-CMI", "train_error"])
-    figure, (above, below) = plt.subplots(2, 1, figsize=(_WIDTH, 4.6), sharex=True, height_ratios=(2, 3))
+    figure, (above, below) = plt.subplots(2, 1, figsize=(WIDTH, 4.6), sharex=True, height_ratios=(2, 3))
     _line(above, means, "train_error", "x--", "0.3", "training error")
     above.set(ylabel="training error", ylim=(0, None))
     for key in ("e-CMI", "ld-CMI"):
@@ -116,7 +115,7 @@ def langevin_dynamics(table: Table, profile: Any) -> plt.Figure:
     """Langevin dynamics: errors (above), and gap, f-CMI bound and the bound of Negrea et al. (below, logarithmic)."""
     frame = langevin(table, profile)
     means = summarize(frame, ["epoch"], ["train_error", "test_error", "gap", "f-CMI", "corrected", "negrea"])
-    figure, (above, below) = plt.subplots(2, 1, figsize=(_WIDTH, 5.8), sharex=True, height_ratios=(2, 3))
+    figure, (above, below) = plt.subplots(2, 1, figsize=(WIDTH, 5.8), sharex=True, height_ratios=(2, 3))
     _line(above, means, "test_error", "o-", "0.3", "test error")
     _line(above, means, "train_error", "x--", "0.3", "training error")
     above.set(ylabel="0-1 loss", ylim=(0, None))
@@ -142,7 +141,7 @@ def draws(table: Table, profile: Any) -> plt.Figure:
         ("corrected", "v:", PALETTE[4], "chance-corrected"),
         ("independent", "o-.", "0.4", "plug-in, unrelated selectors"),
     ]
-    figure, axes = plt.subplots(figsize=(_WIDTH, 3.7))
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.7))
     means = frame.groupby("draws")[[key for key, *_ in curves]].mean()
     for key, style, colour, label in curves:
         axes.plot(means.index, means[key], style, color=colour, label=label, markersize=5)
@@ -159,7 +158,7 @@ def draws(table: Table, profile: Any) -> plt.Figure:
 def bias(table: Table) -> plt.Figure:
     """Exact expectations of estimates for two independent fair bits, where the truth is 0."""
     rows = toy(table, "bias")
-    figure, (above, below) = plt.subplots(2, 1, figsize=(_WIDTH, 4.8), sharex=True)
+    figure, (above, below) = plt.subplots(2, 1, figsize=(WIDTH, 4.8), sharex=True)
     for key, style, colour, label in (
         ("none", "s-", PALETTE[3], "plug-in"),
         ("miller_madow", "X--", PALETTE[2], "Miller-Madow"),

@@ -13,12 +13,11 @@ from matplotlib.ticker import NullFormatter, NullLocator
 
 from infocap.experiments.generalization.results import PAPER_MEANS, by_size, panel, sizes, through_training, toy
 from infocap.study.claims import NotRun
-from infocap.study.style import PALETTE, note, styled
+from infocap.study.style import PALETTE, WIDTH, note, styled
 from infocap.study.tables import Table, interval, summarize
 
 __all__ = ["by_training_size", "epochs", "pairs_of_classes", "thresholds"]
 
-_WIDTH = 4.8  # inches; on a phone a figure shrinks to about three quarters of that
 _GAP, _BOUND = PALETTE[0], PALETTE[3]
 
 
@@ -26,7 +25,7 @@ _GAP, _BOUND = PALETTE[0], PALETTE[3]
 def thresholds(table: Table) -> plt.Figure:
     """Gap and bounds of the learner of thresholds against n, means over supersamples."""
     rows = toy(table, "thresholds")
-    figure, axes = plt.subplots(figsize=(_WIDTH, 3.6))
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.6))
     curves = [
         ("vc", "VC bound", "P-", PALETTE[7]),
         ("whole", "f-CMI, all rows together", "s--", PALETTE[1]),
@@ -52,7 +51,7 @@ def by_training_size(table: Table, profile: Any) -> plt.Figure:
     ours = by_size(table, profile, "paper")
     means = summarize(ours, ["n"], ["gap", "bound"])
     paper = PAPER_MEANS[PAPER_MEANS["panel"] == "paper"]
-    figure, axes = plt.subplots(figsize=(_WIDTH, 3.7))
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.7))
     for key, colour, marker in (("bound", _BOUND, "s"), ("gap", _GAP, "o")):
         axes.plot(paper["n"], paper[key], ":", color=colour, marker=marker, markerfacecolor="white", markersize=7)
         _bars(axes, means, key, colour, marker)
@@ -90,7 +89,7 @@ def pairs_of_classes(table: Table, profile: Any) -> plt.Figure:
             shown[name] = summarize(by_size(table, profile, name), ["n"], ["gap", "bound"])
         except NotRun:
             continue
-    figure, grid = plt.subplots(2, 2, figsize=(_WIDTH, 5.0), sharex=True, sharey=True)
+    figure, grid = plt.subplots(2, 2, figsize=(WIDTH, 5.0), sharex=True, sharey=True)
     for axes, (name, title) in zip(grid.flat, titles.items(), strict=True):
         axes.set_title(title)
         if name not in shown:
@@ -115,7 +114,7 @@ def pairs_of_classes(table: Table, profile: Any) -> plt.Figure:
 def epochs(table: Table, profile: Any) -> plt.Figure:
     """Gap and f-CMI bound of the paper's network along training, one panel per n."""
     every = sizes(table, profile, "paper")
-    figure, grid = plt.subplots(len(every), 1, figsize=(_WIDTH, 0.9 + 2.2 * len(every)), sharex=True, squeeze=False)
+    figure, grid = plt.subplots(len(every), 1, figsize=(WIDTH, 0.9 + 2.2 * len(every)), sharex=True, squeeze=False)
     for axes, n in zip(grid[:, 0], every, strict=True):
         frame = through_training(table, profile, "paper", n)
         means = summarize(frame, ["epoch"], ["gap", "f-CMI", "corrected", "train_error"])

@@ -6,12 +6,11 @@ from matplotlib.ticker import NullLocator
 
 from infocap.counterexample import pair_bound, pair_information_uniform
 from infocap.experiments.generalization.results import toy
-from infocap.study.style import PALETTE, note, styled
+from infocap.study.style import PALETTE, WIDTH, note, styled
 from infocap.study.tables import Table, interval
 
 __all__ = ["against_n", "gaps", "predictions"]
 
-_WIDTH = 4.8  # inches; on a phone a figure shrinks to about three quarters of that
 _GAP, _SINGLE, _PAIR, _FULL = PALETTE[0], PALETTE[7], PALETTE[3], PALETTE[1]
 
 
@@ -21,7 +20,7 @@ def against_n(table: Table) -> plt.Figure:
     rows = toy(table, "counterexample")
     rows = rows[~rows["coin"].astype(bool)]
     ns = np.unique(np.geomspace(5, 100, 30).round().astype(int))
-    figure, axes = plt.subplots(figsize=(_WIDTH, 3.8))
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.8))
     axes.plot(ns, [pair_bound(n, pair_information_uniform(n, n)) for n in ns], color=_PAIR, label="pairs, closed form")
     axes.plot(rows["parameter"], rows["pair_bound"], "s", color=_PAIR, label="pairs, enumerated")
     axes.plot(rows["parameter"], rows["full_bound"], "D", color=_FULL, label="whole training set")
@@ -43,7 +42,7 @@ def gaps(table: Table) -> plt.Figure:
     """The law of the gap at the largest n that is enumerated: of one hypothesis, and of the mean over the coin."""
     rows = toy(table, "counterexample")
     rows = rows[rows["parameter"] == rows["parameter"].max()].set_index("coin")
-    figure, (left, right) = plt.subplots(1, 2, figsize=(_WIDTH, 2.9), sharey=True)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.9), sharey=True)
     row = rows.loc[False]
     for axes, title in ((left, "labels decide"), (right, "a coin decides")):
         axes.bar(row["gap_values"], row["gap_probabilities"], width=0.12, color=_GAP, label="each hypothesis")
@@ -61,7 +60,7 @@ def gaps(table: Table) -> plt.Figure:
 def predictions(table: Table) -> plt.Figure:
     """The algorithm on random supersamples: squared gap, bound from pairs of predictions, and its first term alone."""
     rows = toy(table, "pairs")
-    figure, axes = plt.subplots(figsize=(_WIDTH, 3.6))
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.6))
     for key, style, colour, label in (
         ("pair_bound", "s-", _PAIR, "bound from pairs of rows"), ("squared_gap", "o-", _GAP, "squared gap")
     ):  # fmt: skip

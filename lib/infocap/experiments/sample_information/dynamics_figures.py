@@ -10,12 +10,11 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from infocap.experiments.sample_information.dynamics import MODES
-from infocap.study.style import PALETTE, note, styled
+from infocap.study.style import PALETTE, WIDTH, note, styled
 from infocap.study.tables import Table, interval
 
 __all__ = ["by_width", "losses", "modes", "predictions", "rates", "runs", "what_is_fitted"]
 
-_WIDTH = 4.8  # inches; on a phone a figure shrinks to about three quarters of that
 _DOTS = {"marker": "o", "linestyle": "", "markersize": 3.5}
 
 
@@ -49,7 +48,7 @@ def by_width(table: Table) -> pd.DataFrame:
 def predictions(table: Table) -> plt.Figure:
     """The outputs at some evaluation inputs along training, narrowest network above, widest below."""
     rows = _first_seed(table)
-    figure, panels = plt.subplots(2, 1, figsize=(_WIDTH, 5.6), sharex=True, sharey=True)
+    figure, panels = plt.subplots(2, 1, figsize=(WIDTH, 5.6), sharex=True, sharey=True)
     for axes, row in zip(panels, (rows[0], rows[-1]), strict=True):
         both = zip(row["real_predictions"], row["linear_predictions"], strict=True)
         for place, (real, linear) in enumerate(both):
@@ -67,7 +66,7 @@ def predictions(table: Table) -> plt.Figure:
 def losses(table: Table) -> plt.Figure:
     """Training loss (above) and the distance of the predictions from the closed form (below), for each width."""
     rows = runs(table)
-    figure, (above, below) = plt.subplots(2, 1, figsize=(_WIDTH, 6.4), sharex=True)
+    figure, (above, below) = plt.subplots(2, 1, figsize=(WIDTH, 6.4), sharex=True)
     for place, (width, group) in enumerate(rows.groupby("width")):
         first, colour = group.iloc[0], PALETTE[place]
         above.plot(first["at"], first["linear_loss"], color=colour)
@@ -92,7 +91,7 @@ def losses(table: Table) -> plt.Figure:
 def modes(table: Table) -> plt.Figure:
     """The training residual along eigenvectors, as a share of where it started, for the widest network."""
     row = _first_seed(table)[-1]
-    figure, axes = plt.subplots(figsize=(_WIDTH, 3.9))
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.9))
     shown = [mode for mode in MODES if mode < row["n"]]
     for place, (mode, real, linear) in enumerate(zip(shown, row["real_modes"], row["linear_modes"], strict=True)):
         axes.plot(row["at"], np.divide(linear, linear[0]), color=PALETTE[place], label=f"no. {mode + 1}")
@@ -109,7 +108,7 @@ def what_is_fitted(table: Table) -> plt.Figure:
     """The share of a direction that t steps fit, against its eigenvalue; ticks are the kernel's own eigenvalues."""
     row = _first_seed(table)[-1]
     speeds = np.geomspace(1e-5, 1, 400)
-    figure, axes = plt.subplots(figsize=(_WIDTH, 3.7))
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.7))
     for place, steps in enumerate((1, 10, 100, 1000)):
         dashes = ("-", "--", "-.", ":")[place]
         label = f"{steps:,} step" + "s" * (steps > 1)
@@ -128,7 +127,7 @@ def rates(table: Table) -> plt.Figure:
     """Training loss at several learning rates, below and beyond the stable one, for the widest network."""
     frame = table.frame
     widest = frame[(frame["width"] == frame["width"].max()) & (frame["seed"] == frame["seed"].iloc[0])]
-    figure, axes = plt.subplots(figsize=(_WIDTH, 3.9))
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.9))
     last = widest["steps"].min()
     for place, row in enumerate(widest.sort_values("learning_rate").to_dict("records")):
         seen = [index for index, step in enumerate(row["at"]) if step <= last]
