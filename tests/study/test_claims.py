@@ -1,14 +1,34 @@
 """Every verdict, and that nothing but a whole interval beyond the threshold is called reproduced."""
 
+import re
+from pathlib import Path
+
+import nbformat
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from infocap.experiments import catalogue as book
-from infocap.study.claims import Claim, Decision, NotRun, Verdict, decide, exceeds, holds, scorecard, stays_below
+from infocap.study.claims import (
+    Claim,
+    Decision,
+    Estimate,
+    NotRun,
+    Verdict,
+    agrees,
+    decide,
+    exceeds,
+    holds,
+    in_each,
+    panel,
+    scorecard,
+    stays_below,
+    within,
+)
 from infocap.study.tables import Table, interval
 
+BOOK = Path(__file__).resolve().parents[2] / "book"
 TABLE = Table("toy", "smoke", pd.DataFrame({"y": [1.0, 2.0]}))
 
 
@@ -52,6 +72,34 @@ def test_exact_statements():
     assert holds(False, "slack -1") == Decision(Verdict.NOT_REPRODUCED, "slack -1")
 
 
+def test_statistical_rules_carry_their_numbers():
+    low, high = interval([1.0, 2.0, 3.0])
+    estimate = Estimate("x", 2.0, low, high, 3)
+    rules = [exceeds([1.0, 2.0, 3.0], 0, "x"), stays_below([1.0, 2.0, 3.0], 0, "x")]
+    rules += [within([1.0, 2.0, 3.0], 0, 5, "x"), agrees([1.0, 2.0, 3.0], 2, "x")]
+    assert [rule.estimates for rule in rules] == [(estimate,)] * 4
+    assert in_each(rules[:2] + [exceeds([float("nan")], 0, "y")]).estimates == (
+        estimate, estimate, Estimate("y", None, None, None, 1),
+    )  # fmt: skip
+    assert holds(True, "exact").estimates == ()
+
+
+def test_a_panel_is_whole_or_not_run():
+    cells = [Cell(kind) for kind in "aab"]
+    frame = pd.DataFrame({"kind": ["a", "b", "a"], "y": [0, 1, 2]})
+    assert panel(Table("toy", "smoke", frame), cells, "a", "kind")["y"].to_dict() == {0: 0, 2: 2}
+    for rows in (frame[:2], frame[:0], pd.DataFrame()):
+        with pytest.raises(NotRun, match="kind a: [01] of 2 cells were run"):
+            panel(Table("toy", "smoke", rows), cells, "a", "kind")
+    with pytest.raises(NotRun, match="kind c: 0 of 0 cells were run"):
+        panel(Table("toy", "smoke", frame), cells, "c", "kind")
+
+
+class Cell:
+    def __init__(self, kind):
+        self.kind = kind
+
+
 def test_no_runs_is_not_a_failure():
     with pytest.raises(NotRun, match="gain: no runs"):
         exceeds([], 0.2, "gain")
@@ -89,8 +137,9 @@ def test_scorecard_has_a_row_per_claim():
 
     (row,) = scorecard([claim(rule)], {"toy": TABLE}, 1.5).to_dict("records")
     assert row == {
-        "claim": "part/claim", "statement": "A sentence.", "rule": "All exceed.", "kind": "book", "source": "here",
-        "thesis": "93.1 %", "verdict": "not reproduced", "evidence": "all", "table": "toy",
+        "claim": "part/claim", "part": "toy", "statement": "A sentence.", "rule": "All exceed.", "kind": "book",
+        "source": "here", "thesis": "93.1 %", "verdict": "not reproduced", "evidence": "all", "estimates": [],
+        "figure": "", "note": "", "table": "toy", "profile": "smoke", "device": "unknown", "commit": "unknown",
     }  # fmt: skip
 
 
@@ -100,6 +149,22 @@ def test_the_books_claims_are_complete():
     for item in book.CLAIMS:
         assert item.kind in ("theorem", "paper", "book") and item.table in book.TABLES
         assert item.statement.endswith(".") and item.source
+        # A verdict that is not "reproduced" is explained; a theorem that fails would be a fault of the book.
+        assert item.note.endswith(".") or (item.kind == "theorem" and not item.note), item.name
+
+
+def test_every_claim_has_a_place_in_a_chapter():
+    notebooks = [nbformat.read(path, as_version=4) for path in BOOK.glob("*/*.ipynb")]
+    cells = [cell for notebook in notebooks for cell in notebook.cells]
+    labels = {cell.metadata.get("mystnb", {}).get("figure", {}).get("name") for cell in cells}
+    labels |= {label for cell in cells for label in re.findall(r"(?m)^(?::label: |\()([a-z-]+)(?:\)=)?$", cell.source)}
+    assert {item.figure for item in book.CLAIMS} <= labels
+
+
+def test_the_scorecard_has_a_section_for_each_part_and_no_other():
+    cells = nbformat.read(BOOK / "scorecard.ipynb", as_version=4).cells
+    sections = re.findall(r'section\(rows, "(\w+)"\)', "\n".join(cell.source for cell in cells))
+    assert sections == list(dict.fromkeys(item.table.split("/")[0] for item in book.CLAIMS))
 
 
 def test_without_any_result_every_claim_of_the_book_is_not_run():

@@ -5,11 +5,13 @@ hand and nothing is tuned until it passes.
 
 Conventions: the kinds are ``theorem`` (proved; checked exactly), ``paper`` (measured in the thesis or its papers) and
 ``book`` (a finding or a threshold of our own). A statistical rule asks for the 95 % interval of the mean over runs:
-wholly on the claimed side of the threshold is *reproduced*, only the mean there is *partly*.
+wholly on the claimed side of the threshold is *reproduced*, only the mean there is *partly*. Where there is no number
+(no interval from a single run, a run that gave NaN) an estimate has ``None``.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -19,8 +21,8 @@ import pandas as pd
 from infocap.study.tables import Table, interval
 
 __all__ = [
-    "Claim", "Decision", "NotRun", "Verdict", "agrees", "decide", "exceeds", "holds", "in_each", "panel", "scorecard",
-    "stays_below", "within",
+    "Claim", "Decision", "Estimate", "NotRun", "Verdict", "agrees", "decide", "exceeds", "holds", "in_each", "panel",
+    "scorecard", "stays_below", "within",
 ]  # fmt: skip
 
 
@@ -38,11 +40,31 @@ class NotRun(LookupError):
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """A mean over independent runs with its 95 % interval.
+
+    Attributes:
+        what: Names the quantity.
+        value: The mean.
+        low: Lower end of the interval.
+        high: Upper end.
+        runs: How many.
+    """
+
+    what: str
+    value: float | None
+    low: float | None
+    high: float | None
+    runs: int
+
+
+@dataclass(frozen=True)
 class Decision:
-    """A verdict and the numbers that it rests on, as a short sentence."""
+    """A verdict and what it rests on: a short sentence, and the numbers of a statistical rule."""
 
     verdict: Verdict
     evidence: str
+    estimates: tuple[Estimate, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +79,8 @@ class Claim:
         table: Name of the table.
         rule: ``rule(table, profile) -> Decision``; raises ``NotRun`` if rows are missing.
         thesis_number: The thesis' own number, where one was read.
+        figure: Label of the figure that shows it, such as ``fig-limit-main``.
+        note: What was tried and what would decide it, for readers of a verdict that is not *reproduced*.
     """
 
     name: str
@@ -66,6 +90,8 @@ class Claim:
     table: str
     rule: Callable[[Table, Any], Decision]
     thesis_number: str = ""
+    figure: str = ""
+    note: str = ""
 
 
 def decide(claim: Claim, table: Table, profile: Any) -> Decision:
@@ -142,7 +168,13 @@ def _compare(values: Sequence[float], threshold: float, what: str, above: bool) 
     verdict = (Verdict.REPRODUCED if interval_holds else Verdict.PARTLY) if mean_holds else Verdict.NOT_REPRODUCED
     spread = f"95 % interval {low:.3f} to {high:.3f}, {len(values)} runs" if len(values) > 1 else "1 run, no interval"
     wanted = "must exceed" if above else "must stay below"
-    return Decision(verdict, f"{what}: {mean:.3f} ({spread}); {wanted} {threshold:g}")
+    return Decision(verdict, f"{what}: {mean:.3f} ({spread}); {wanted} {threshold:g}", (_estimate(values, what),))
+
+
+def _estimate(values: Sequence[float], what: str) -> Estimate:
+    mean, (low, high) = float(np.mean(values)), interval(values)
+    value, low, high = (number if math.isfinite(number) else None for number in (mean, low, high))
+    return Estimate(what, value, low, high, len(values))
 
 
 def within(values: Sequence[float], low: float, high: float, what: str) -> Decision:
@@ -155,7 +187,7 @@ def within(values: Sequence[float], low: float, high: float, what: str) -> Decis
     below, above = exceeds(values, low, what), stays_below(values, high, what)
     verdict = max(below.verdict, above.verdict, key=[Verdict.REPRODUCED, Verdict.PARTLY, Verdict.NOT_REPRODUCED].index)
     numbers = below.evidence.rsplit("; ", 1)[0]
-    return Decision(verdict, f"{numbers}; must lie between {low:g} and {high:g}")
+    return Decision(verdict, f"{numbers}; must lie between {low:g} and {high:g}", below.estimates)
 
 
 def agrees(values: Sequence[float], number: float, what: str) -> Decision:
@@ -173,7 +205,7 @@ def agrees(values: Sequence[float], number: float, what: str) -> Decision:
     low, high = interval(values)
     spread = f"95 % interval {low:.3f} to {high:.3f}, {len(values)} runs"
     evidence = f"{what}: {np.mean(values):.3f} ({spread}) against {number:g}; must include it in the interval"
-    return holds(low <= number <= high, evidence)
+    return Decision(holds(low <= number <= high, evidence).verdict, evidence, (_estimate(values, what),))
 
 
 def in_each(decisions: Iterable[Decision]) -> Decision:
@@ -189,7 +221,8 @@ def in_each(decisions: Iterable[Decision]) -> Decision:
     verdicts = {decision.verdict for decision in decisions}
     verdict = verdicts.pop() if len(verdicts) == 1 else Verdict.PARTLY
     numbers, wanted = zip(*(decision.evidence.rsplit("; ", 1) for decision in decisions), strict=True)
-    return Decision(verdict, f"{'; '.join(numbers)}; each {wanted[0]}")
+    estimates = tuple(estimate for decision in decisions for estimate in decision.estimates)
+    return Decision(verdict, f"{'; '.join(numbers)}; each {wanted[0]}", estimates)
 
 
 def holds(condition: bool, evidence: str) -> Decision:
@@ -198,13 +231,21 @@ def holds(condition: bool, evidence: str) -> Decision:
 
 
 def scorecard(claims: Sequence[Claim], tables: dict[str, Table], profile: Any) -> pd.DataFrame:
-    """One row per claim: name, statement, rule (its first sentence), kind, source, thesis, verdict, evidence, table."""
+    """Decides every claim.
+
+    Returns:
+        One row per claim: ``claim``, ``part``, ``statement``, ``rule`` (its first sentence), ``kind``, ``source``,
+        ``thesis``, ``verdict``, ``evidence``, ``estimates`` (dictionaries with the fields of ``Estimate``),
+        ``figure``, ``note``, ``table``, ``profile``, and the ``device`` and ``commit`` that computed the table.
+    """
     rows = []
     for claim in claims:
-        decision = decide(claim, tables[claim.table], profile)
+        table = tables[claim.table]
+        decision = decide(claim, table, profile)
         rows.append(
             {
                 "claim": claim.name,
+                "part": claim.table.split("/")[0],
                 "statement": claim.statement,
                 "rule": (claim.rule.__doc__ or "").split("\n")[0],
                 "kind": claim.kind,
@@ -212,7 +253,18 @@ def scorecard(claims: Sequence[Claim], tables: dict[str, Table], profile: Any) -
                 "thesis": claim.thesis_number,
                 "verdict": decision.verdict.value,
                 "evidence": decision.evidence,
+                "estimates": [asdict(estimate) for estimate in decision.estimates],
+                "figure": claim.figure,
+                "note": claim.note,
                 "table": claim.table,
+                "profile": table.profile,
+                "device": _listed(table.provenance.get("device", "unknown")),
+                "commit": _listed(table.provenance.get("commit", "unknown")),
             }
         )
     return pd.DataFrame(rows)
+
+
+def _listed(value: str | list[str]) -> str:
+    """Cells of one table may come from several machines."""
+    return value if isinstance(value, str) else ", ".join(value)

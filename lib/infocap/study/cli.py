@@ -12,6 +12,7 @@ from infocap.study import doctor as checks
 from infocap.study import runner
 from infocap.study.cells import fields
 from infocap.study.claims import scorecard
+from infocap.study.scorecard import to_json
 from infocap.study.store import Store
 from infocap.study.sweep import SweepError, collect
 from infocap.study.tables import write
@@ -101,7 +102,7 @@ def make_app(catalogue) -> typer.Typer:
         tables = {name: table_of(name, chosen, store) for name in catalogue.TABLES}
         rows = scorecard(catalogue.CLAIMS, tables, chosen)
         if as_json:
-            print(json.dumps(rows.to_dict("records"), indent=1))
+            print(to_json(rows))
             return
         for row in rows.to_dict("records"):
             print(f"{row['verdict']:24} {row['kind']:8} {row['statement']}\n{'':33} {row['evidence']}")

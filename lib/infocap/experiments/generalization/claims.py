@@ -272,6 +272,7 @@ CLAIMS: list[Claim] = [
         "this book; bounds: the papers of the registry",
         _TRAINING,
         certificates_hold,
+        figure="fig-bounds-all",
     ),
     Claim(
         "generalization/two-classes-agree",
@@ -280,6 +281,7 @@ CLAIMS: list[Claim] = [
         "this book",
         _TRAINING,
         two_classes_agree,
+        figure="prop-agree",
     ),
     Claim(
         "generalization/fcmi-at-most-cmi",
@@ -288,6 +290,7 @@ CLAIMS: list[Claim] = [
         _PAPER,
         _TOYS,
         fcmi_is_at_most_cmi,
+        figure="fig-fcmi-thresholds",
     ),
     Claim(
         "generalization/single-rows-are-tightest",
@@ -296,6 +299,7 @@ CLAIMS: list[Claim] = [
         f"{_PAPER}; first step in every supersample: this book",
         _TOYS,
         single_rows_are_tightest,
+        figure="fig-fcmi-thresholds",
     ),
     Claim(
         "generalization/nonvacuous",
@@ -305,6 +309,8 @@ CLAIMS: list[Claim] = [
         _TRAINING,
         nonvacuous,
         ".027 to .347",
+        figure="fig-fcmi-size",
+        note="Few supersamples were drawn at each n. `full` has the paper's number of them and would decide it.",
     ),
     Claim(
         "generalization/follows-the-gap",
@@ -314,6 +320,9 @@ CLAIMS: list[Claim] = [
         _TRAINING,
         follows_the_gap,
         "2.7 to 3.3",
+        figure="fig-fcmi-size",
+        note="The thresholds are ours, around the paper's ratios, and a ratio of two small numbers needs more "
+        "supersamples than `quick` has. `full` would decide it.",
     ),
     Claim(
         "generalization/falls-with-n",
@@ -322,6 +331,9 @@ CLAIMS: list[Claim] = [
         _PAPER,
         _TRAINING,
         falls_with_n,
+        figure="fig-fcmi-size",
+        note="Steps are paired by supersample, and on MNIST `quick` has too few of them for an interval that "
+        "excludes zero. `full` has the paper's number, and more values of n.",
     ),
     Claim(
         "generalization/paper-gap",
@@ -331,6 +343,9 @@ CLAIMS: list[Claim] = [
         _TRAINING,
         paper_gap,
         ".0835 and .0345",
+        figure="fig-fcmi-size",
+        note="With few supersamples an interval may be wide, or by luck narrow. `full` has the paper's number "
+        "of supersamples and draws and would decide it.",
     ),
     Claim(
         "generalization/paper-bound",
@@ -340,6 +355,10 @@ CLAIMS: list[Claim] = [
         _TRAINING,
         paper_bound,
         ".2226 and .0950",
+        figure="fig-fcmi-size",
+        note="With few supersamples an interval may be narrow by luck and miss a number that is close; with "
+        "fewer draws the bound itself differs. `full` has the paper's numbers of both and would decide "
+        "it.",
     ),
     Claim(
         "generalization/wide-is-no-worse",
@@ -348,6 +367,9 @@ CLAIMS: list[Claim] = [
         f"{_PAPER}, another network; threshold: ours",
         _TRAINING,
         wide_is_no_worse,
+        figure="fig-fcmi-pairs",
+        note="Tried on Fashion-MNIST with a small network. The panel of `full` has the paper's network and "
+        "would decide it.",
     ),
     Claim(
         "generalization/few-draws-miss-information",
@@ -356,6 +378,8 @@ CLAIMS: list[Claim] = [
         "a pilot run of this book",
         _TRAINING,
         few_draws_miss_information,
+        figure="fig-bounds-draws",
+        note="One task at one n was tried, with few supersamples. More supersamples would decide it.",
     ),
     Claim(
         "generalization/beats-negrea-at-the-end",
@@ -365,6 +389,9 @@ CLAIMS: list[Claim] = [
         _TRAINING,
         beats_negrea_at_the_end,
         ".033 against .43",
+        figure="fig-bounds-sgld",
+        note="The network and n are smaller than the paper's, and the mean ratio lies near ten. More "
+        "supersamples, and the paper's schedule in `full`, would decide it.",
     ),
     Claim(
         "generalization/loses-to-negrea-at-the-start",
@@ -374,6 +401,9 @@ CLAIMS: list[Claim] = [
         _TRAINING,
         loses_to_negrea_at_the_start,
         ".213 against .006",
+        figure="fig-bounds-sgld",
+        note="The ratio depends on how early one looks. More supersamples, and the paper's schedule in `full`, "
+        "would decide it.",
     ),
     Claim(
         "generalization/interpolation-is-tightest",
@@ -382,6 +412,8 @@ CLAIMS: list[Claim] = [
         "a pilot run of this book",
         _TRAINING,
         interpolation_is_tightest,
+        figure="fig-bounds-all",
+        note="The rule looks at every supersample, so that one counterexample refutes it. A proof would settle it.",
     ),
     Claim(
         "generalization/errors-reverse-the-order",
@@ -390,6 +422,9 @@ CLAIMS: list[Claim] = [
         "a pilot run of this book",
         _TRAINING,
         errors_reverse_the_order,
+        figure="fig-bounds-noise",
+        note="The order depends on how many training errors are left at the epochs that we look at. More "
+        "supersamples would decide it.",
     ),
     Claim(
         "generalization/single-examples-say-nothing",
@@ -398,6 +433,7 @@ CLAIMS: list[Claim] = [
         f"{_LIMITS}; construction: this book",
         _TOYS,
         single_examples_say_nothing,
+        figure="fig-limits-n",
     ),
     Claim(
         "generalization/pairs-suffice",
@@ -406,6 +442,7 @@ CLAIMS: list[Claim] = [
         _LIMITS,
         _TOYS,
         pairs_suffice,
+        figure="fig-limits-n",
     ),
     Claim(
         "generalization/pairs-of-predictions-suffice",
@@ -414,5 +451,6 @@ CLAIMS: list[Claim] = [
         _LIMITS,
         _TOYS,
         pairs_of_predictions_suffice,
+        figure="fig-limits-predictions",
     ),
 ]

@@ -180,6 +180,7 @@ CLAIMS: list[Claim] = [
         _LIMIT_PAPER,
         _TOYS,
         fano_toys,
+        figure="fig-toy-errors",
     ),
     Claim(
         "noisy-labels/generalization-toys",
@@ -188,6 +189,7 @@ CLAIMS: list[Claim] = [
         "Xu and Raginsky (2017)",
         _TOYS,
         generalization_toys,
+        figure="fig-gap-bound",
     ),
     Claim(
         "noisy-labels/cross-entropy-memorizes",
@@ -196,6 +198,9 @@ CLAIMS: list[Claim] = [
         f"direction: {_LIMIT_PAPER}; threshold: ours",
         _TRAINING,
         cross_entropy_memorizes,
+        figure="fig-limit-memorized",
+        note="The interval over few seeds can be wider than the distance of the mean to the threshold. More "
+        "seeds, or a longer training, would decide it.",
     ),
     Claim(
         "noisy-labels/limit-stores-little",
@@ -204,6 +209,9 @@ CLAIMS: list[Claim] = [
         f"direction: {_LIMIT_PAPER}; threshold: ours",
         _TRAINING,
         limit_stores_little,
+        figure="fig-limit-memorized",
+        note="The inverse Fano bound is a lower bound: a small share does not prove that nothing is stored. "
+        "Longer runs and more seeds would decide whether it stays small.",
     ),
     Claim(
         "noisy-labels/limit-keeps-accuracy",
@@ -212,6 +220,9 @@ CLAIMS: list[Claim] = [
         f"direction: {_LIMIT_PAPER}; threshold: ours",
         _TRAINING,
         limit_keeps_accuracy,
+        figure="fig-limit-main",
+        note="The threshold is ours, from a pilot run. More seeds, and the larger networks of `full`, would "
+        "decide how large the gain is.",
     ),
     Claim(
         "noisy-labels/limit-peaks-higher",
@@ -220,6 +231,9 @@ CLAIMS: list[Claim] = [
         _PILOT,
         _TRAINING,
         limit_peaks_higher,
+        figure="fig-limit-main",
+        note="The peaks differ by little more than seeds do. An earlier run of this book, which looked at "
+        "other epochs, had the whole interval above zero. More seeds would decide it.",
     ),
     Claim(
         "noisy-labels/noise-is-not-enough",
@@ -228,6 +242,9 @@ CLAIMS: list[Claim] = [
         f"direction: {_LIMIT_PAPER}; threshold: ours",
         _TRAINING,
         noise_is_not_enough,
+        figure="fig-limit-controls",
+        note="Several strengths of noise were tried, and noisy validation chose one. An earlier run with fewer "
+        "test images could not decide it: with few seeds this claim sits on the edge.",
     ),
     Claim(
         "noisy-labels/prediction-beats-penalty",
@@ -236,6 +253,10 @@ CLAIMS: list[Claim] = [
         _LIMIT_PAPER,
         _TRAINING,
         prediction_beats_penalty,
+        figure="fig-limit-main",
+        note="The soft penalty did nothing in our pilot run and does well here, so that the difference is of "
+        "the size of the spread over seeds. More seeds, and the paper's networks in `full`, would decide "
+        "it.",
     ),
     Claim(
         "noisy-labels/finds-mislabelled",
@@ -244,6 +265,9 @@ CLAIMS: list[Claim] = [
         _PILOT,
         _TRAINING,
         finds_mislabelled,
+        figure="fig-limit-detection",
+        note="The threshold comes from a pilot run on the same images. More seeds, and other images, would "
+        "decide how far it carries.",
     ),
     Claim(
         "noisy-labels/pair-noise-is-hard",
@@ -252,6 +276,9 @@ CLAIMS: list[Claim] = [
         _PILOT,
         _TRAINING,
         pair_noise_is_hard,
+        figure="fig-limit-pair",
+        note="Noisy validation picks the rival among many variants, and the seeds differ more than the methods "
+        "do. More seeds would decide it.",
     ),
     Claim(
         "noisy-labels/clean-labels-lose-nothing",
@@ -260,6 +287,8 @@ CLAIMS: list[Claim] = [
         f"direction: {_LIMIT_PAPER}; threshold: ours",
         _TRAINING,
         clean_labels_lose_nothing,
+        figure="fig-limit-clean",
+        note="One point of accuracy is less than the spread over few seeds. More seeds would decide it.",
     ),
     Claim(
         "noisy-labels/initialization-helps",
@@ -268,6 +297,10 @@ CLAIMS: list[Claim] = [
         _LIMIT_PAPER,
         _TRAINING,
         initialization_helps,
+        figure="fig-limit-options",
+        note="Tried in the main setting, at the weight β of the cold start, with a small network. The paper "
+        "uses the option on harder images with larger networks; that panel of `full`, with more seeds, "
+        "would decide it.",
     ),
     Claim(
         "noisy-labels/small-and-noisy-holds",
@@ -276,5 +309,9 @@ CLAIMS: list[Claim] = [
         _PILOT,
         _TRAINING,
         small_and_noisy_holds,
+        figure="fig-limit-small",
+        note="A long run on few images gives the auxiliary network time to memorize, and it does. A larger β "
+        "or more images could hold; we did not tune until one did. A sweep of β at this length would "
+        "decide it.",
     ),
 ]

@@ -251,6 +251,7 @@ CLAIMS: list[Claim] = [
         f"{_HERE}; dynamics: {_PAPER}",
         _TOYS,
         closed_form_is_exact,
+        figure="thm-all-at-once",
     ),
     Claim(
         "sample-information/fisher-identity",
@@ -259,6 +260,7 @@ CLAIMS: list[Claim] = [
         _PAPER,
         _TOYS,
         fisher_identity,
+        figure="prop-fisher",
     ),
     Claim(
         "sample-information/steady-state",
@@ -267,6 +269,9 @@ CLAIMS: list[Claim] = [
         f"{_PAPER}; for small learning rates",
         _TOYS,
         steady_state_holds,
+        figure="fig-si-steady",
+        note="The equation holds in the limit of small learning rates, and a simulated covariance has sampling "
+        "error. Smaller rates and longer simulations would decide it.",
     ),
     Claim(
         "sample-information/bound-holds",
@@ -275,6 +280,7 @@ CLAIMS: list[Claim] = [
         _PAPER,
         _TOYS,
         bound_holds,
+        figure="fig-si-bound",
     ),
     Claim(
         "sample-information/wide-networks-agree",
@@ -284,6 +290,8 @@ CLAIMS: list[Claim] = [
         _RETRAINING,
         wide_networks_agree,
         ".987 and .993",
+        figure="fig-si-width",
+        note="Few networks were trained, and few of their examples left out. More of both would decide it.",
     ),
     Claim(
         "sample-information/narrow-networks-do-not",
@@ -292,6 +300,10 @@ CLAIMS: list[Claim] = [
         "a pilot run of this book",
         _RETRAINING,
         narrow_networks_do_not,
+        figure="fig-si-width",
+        note="Narrow networks differ widely between seeds: some train at the edge of stability, where two runs "
+        "part whatever was left out. More seeds would narrow the interval, and smaller steps would tell "
+        "width from instability.",
     ),
     Claim(
         "sample-information/horizon-matters",
@@ -300,6 +312,8 @@ CLAIMS: list[Claim] = [
         "a pilot run of this book",
         _RETRAINING,
         horizon_matters,
+        figure="fig-si-methods",
+        note="One task and few seeds were tried. More seeds would decide it.",
     ),
     Claim(
         "sample-information/better-than-influence",
@@ -309,6 +323,10 @@ CLAIMS: list[Claim] = [
         _RETRAINING,
         better_than_influence,
         ".993 against .920",
+        figure="fig-si-methods",
+        note="The damping of the influence function is chosen by the answer itself, an advantage that no user "
+        "has, and on a wide network both scores are close to retraining. More seeds, and networks of "
+        "medium width, would decide it.",
     ),
     Claim(
         "sample-information/regularization-helps",
@@ -317,6 +335,9 @@ CLAIMS: list[Claim] = [
         _PAPER,
         _RETRAINING,
         ridge_helps,
+        figure="sec-si-ridge",
+        note="The gain is clear at one width and uncertain at another, where agreement without weight decay "
+        "changes from seed to seed. More seeds would decide it.",
     ),
     Claim(
         "sample-information/paper-network-agrees",
@@ -326,6 +347,9 @@ CLAIMS: list[Claim] = [
         _RETRAINING,
         paper_network_agrees,
         ".977 to .993",
+        figure="sec-si-paper",
+        note="`quick` trains on fewer examples than the paper and leaves out far fewer, with few seeds. The "
+        "panel of `full` has the paper's numbers and would decide it.",
     ),
     Claim(
         "sample-information/pretraining-helps",
@@ -335,6 +359,9 @@ CLAIMS: list[Claim] = [
         _RETRAINING,
         pretraining_helps,
         ".875 against .033",
+        figure="sec-si-paper",
+        note="`quick` trains one network of each kind, so there is no interval; Fashion-MNIST stands in for "
+        "the paper's letters. More seeds would decide it.",
     ),
     Claim(
         "sample-information/finds-mislabelled-hard",
@@ -343,6 +370,8 @@ CLAIMS: list[Claim] = [
         _DIRECTION,
         _DETECTION,
         finds_mislabelled_hard,
+        figure="fig-si-mislabelled",
+        note="The threshold is ours, from a pilot run. More seeds would decide it.",
     ),
     Claim(
         "sample-information/finds-mislabelled-easy",
@@ -351,6 +380,9 @@ CLAIMS: list[Claim] = [
         _DIRECTION,
         _DETECTION,
         finds_mislabelled_easy,
+        figure="fig-si-mislabelled",
+        note="The threshold is ours, from a pilot run, and the few seeds spread as far as the mean is above "
+        "it. More seeds would decide it.",
     ),
     Claim(
         "sample-information/residuals-do-as-well",
@@ -359,6 +391,8 @@ CLAIMS: list[Claim] = [
         "a pilot run of this book",
         _DETECTION,
         residuals_do_as_well,
+        figure="fig-si-mislabelled",
+        note="Tried on several tasks with the same flips for both scores. More seeds would decide the tasks in doubt.",
     ),
     Claim(
         "sample-information/rare-subclass",
@@ -367,6 +401,9 @@ CLAIMS: list[Claim] = [
         _PAPER,
         _DETECTION,
         rare_subclass_scores_higher,
+        figure="fig-si-ratios",
+        note="Several choices of classes were tried, and they do not agree: coats that hide among pullovers "
+        "look much like them. The paper's own task, cats among dogs, was not run and would be the test.",
     ),
     Claim(
         "sample-information/diverse-source",
@@ -375,6 +412,9 @@ CLAIMS: list[Claim] = [
         "a pilot run of this book",
         _DETECTION,
         diverse_source_scores_higher,
+        figure="fig-si-ratios",
+        note="Jittered copies stand in for a redundant source. The paper mixes digits of two collections; that "
+        "task was not run and would be the test.",
     ),
     Claim(
         "sample-information/si-differs",
@@ -383,6 +423,10 @@ CLAIMS: list[Claim] = [
         _DIRECTION,
         _DETECTION,
         si_and_f_si_differ,
+        figure="sec-si-differ",
+        note="On every task that we tried, the two rank examples almost alike. SI in the covariance of SGD "
+        "instead of equal noise, or a network with many weights that move no prediction, would be the "
+        "place to look.",
     ),
     Claim(
         "sample-information/adversarial",
@@ -391,6 +435,9 @@ CLAIMS: list[Claim] = [
         "direction: Harutyunyan (2023); setting and threshold: ours",
         _DETECTION,
         adversarial_score_higher,
+        figure="fig-si-adversarial",
+        note="Fully connected networks and one kind of attack were tried. A pretrained convolutional network "
+        "on photographs was not, and would decide it.",
     ),
     Claim(
         "sample-information/adversarial-beats-loss",
@@ -399,6 +446,10 @@ CLAIMS: list[Claim] = [
         "a question of this book",
         _DETECTION,
         adversarial_beats_loss,
+        figure="fig-si-adversarial",
+        note="An attack raises the loss on purpose, so the loss is a hard rival, and on the fully connected "
+        "networks that we tried it wins. Pretrained convolutional networks were not tried and would "
+        "decide it.",
     ),
     Claim(
         "sample-information/coordinates",
@@ -407,6 +458,10 @@ CLAIMS: list[Claim] = [
         _DIRECTION,
         _DETECTION,
         coordinates_suffice,
+        figure="fig-si-coordinates",
+        note="The sampled kernel is close to the full one, and its ranking is not: a small ridge lets small "
+        "eigenvalues decide. With more coordinates, or at the finite horizon of the task, the ranking "
+        "comes back. The paper's larger networks would be the next test.",
     ),
     Claim(
         "sample-information/iterative-summarization",
@@ -415,6 +470,9 @@ CLAIMS: list[Claim] = [
         _DIRECTION,
         _SUMMARIZATION,
         iterative_matches_random,
+        figure="fig-si-summaries",
+        note="The rule allows one point of accuracy at the worst share, which few seeds may not resolve. More "
+        "seeds would decide it.",
     ),
     Claim(
         "sample-information/one-shot-collapses",
@@ -423,5 +481,8 @@ CLAIMS: list[Claim] = [
         "a pilot run of this book",
         _SUMMARIZATION,
         bottom_collapses,
+        figure="fig-si-summaries",
+        note="Tasks differ in how far the accuracy falls, and few seeds leave one of them open. More seeds "
+        "would decide it.",
     ),
 ]
