@@ -1,5 +1,7 @@
 """What a reader sees who opens the book from disk, with no network, in headless Chromium."""
 
+import json
+
 import pytest
 
 # Faults of the theme that cannot be corrected from here. Each entry: rule, selector of the element, reason.
@@ -62,6 +64,15 @@ def test_search_finds_a_page(tab):
     page.locator("#search-results li a[href*='notation.html']").first.click()
     page.wait_for_selector("article h1:has-text('Notation')")
     assert tab.problems == []
+
+
+def test_the_scorecard_is_saved_from_disk(tab):
+    page = tab.open("scorecard.html")
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name="scorecard.json").click()
+    assert waiting.value.suggested_filename == "scorecard.json"
+    assert json.loads(waiting.value.path().read_text(encoding="utf-8"))[0]["claim"]
+    assert not tab.problems
 
 
 def test_theme_switch_is_remembered(tab):

@@ -1,6 +1,9 @@
 """What the built files must hold, without a browser."""
 
+import base64
+import json
 import re
+from collections import Counter
 from pathlib import Path
 from posixpath import dirname, join, normpath
 from urllib.parse import unquote, urlsplit
@@ -107,6 +110,19 @@ def test_every_page_is_in_the_contents(soups, chapters):
         if not tag["href"].startswith("#")
     }
     assert set(chapters) == links | {home}
+
+
+def test_the_scorecard_and_its_file_say_the_same(soups):
+    soup = soups["scorecard.html"]
+    rows = json.loads(base64.b64decode(soup.select_one("a[download='scorecard.json']")["href"].partition(",")[2]))
+    cells = [row.find_all("td", recursive=False) for row in soup.select("table.scorecard > tbody > tr")]
+    assert [line[1].get_text(strip=True) for line in cells] == [row["verdict"] for row in rows]
+    report([f"no link to a figure: {line[0].p.get_text()}" for line in cells if not line[0].select("a.reference")])
+    heads, lines = soup.select_one("table.dataframe thead"), soup.select("table.dataframe tbody tr")
+    (every,) = [line for line in lines if line.td.get_text(strip=True) == "all"]
+    verdicts = [head.get_text(strip=True) for head in heads.find_all("th")][1:-1]
+    counts = dict(zip(verdicts, (int(cell.get_text()) for cell in every.find_all("td")[1:-1]), strict=True))
+    assert counts == dict.fromkeys(verdicts, 0) | Counter(row["verdict"] for row in rows)
 
 
 def test_no_page_shows_this_machine(soups):
