@@ -56,14 +56,15 @@ def row_of(text, name):
 def test_a_verdict_comes_with_its_numbers(tmp_path):
     text = section(with_stored(decided(), tmp_path / "none.json"), "part")
     assert text.startswith("```{list-table}") and text.endswith("\n```")
-    assert "* - claim\n  - verdict\n  - thesis\n  - quick\n  - full\n" in text
+    assert "* - claim\n  - verdict\n  - numbers\n" in text
     good = row_of(text, "good")
-    assert "  - reproduced\n  - .9\n  - gain\\_x: 1.100 \\[0.852, 1.348\\], 3 runs\n" in good
-    assert good.endswith("  - not run in this profile") and "*paper* · a paper · {numref}`fig-a`" in good
+    numbers = "*thesis* · .9\n\n    *quick* · gain\\_x: 1.100 \\[0.852, 1.348\\], 3 runs\n\n"
+    assert f"  - reproduced\n  - {numbers}    *full, stored* · not run in this profile" in good
+    assert "*paper* · a paper · {numref}`fig-a`" in good
     assert "<p>The mean exceeds &lt;0&gt;.</p><p>gain_x: 1.100 (95 % interval" in good
     assert "gain\\_x: 1.000, 1 run\n" in row_of(text, "partly")
     assert "gain\\_x: no number, 3 runs\n" in row_of(text, "bad")
-    assert "  - slack 1e-9 \\| n = 3\n" in row_of(text, "exact")
+    assert "*quick* · slack 1e-9 \\| n = 3\n" in row_of(text, "exact")
     assert "4 means: 0.500 to 3.500, intervals within \\[-5.853, 9.853\\]" in row_of(text, "several")
 
 
@@ -80,7 +81,7 @@ def test_a_stored_full_run_stands_beside(full):
     rows = with_stored(decided(), full)
     good = row_of(section(rows, "part"), "good")
     assert "  - reproduced\n" in good  # this build's own verdict stays
-    assert "  - not reproduced\n\n    gain\\_x: -1.100 \\[-2.371, 0.171\\], 2 runs\n\n    A \\<big\\> GPU, 20" in good
+    assert "· not reproduced; gain\\_x: -1.100 \\[-2.371, 0.171\\], 2 runs; A \\<big\\> GPU, 20" in good
     assert "More runs would decide it." in good
     assert rows.set_index("claim")["full"].map(bool).to_dict() == {name: name == "part/good" for name in NAMES}
 

@@ -100,9 +100,8 @@ def section(rows: pd.DataFrame, part: str) -> str:
     rows = rows[rows["part"] == part]
     if rows.empty:
         raise ValueError(f"part: got {part!r}, which has no claims")
-    heads = ("claim", "verdict", "thesis", rows["profile"].iloc[0], "full")
-    lines = ["```{list-table}", ":header-rows: 1", ":class: scorecard", ":widths: 40 12 12 21 15", ""]
-    for cells in (heads, *map(_cells, rows.to_dict("records"))):
+    lines = ["```{list-table}", ":header-rows: 1", ":class: scorecard", ":widths: 48 14 38", ""]
+    for cells in (("claim", "verdict", "numbers"), *map(_cells, rows.to_dict("records"))):
         for place, cell in enumerate(cells):
             first, *rest = cell.split("\n")
             lines.append(f"{'* -' if place == 0 else '  -'} {first}")
@@ -113,7 +112,7 @@ def section(rows: pd.DataFrame, part: str) -> str:
 def download(rows: pd.DataFrame) -> str:
     """A link that saves the scorecard as JSON; the page holds the file, so that the two never differ."""
     content = base64.b64encode(to_json(rows).encode()).decode()
-    return f'<p><a download="scorecard.json" href="data:application/json;base64,{content}">scorecard.json</a></p>'
+    return f'<a download="scorecard.json" href="data:application/json;base64,{content}">scorecard.json</a>'
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
@@ -124,10 +123,11 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         claim.append(row["note"] or "No note yet.")
     rule, evidence = (html.escape(text) for text in (row["rule"], row["evidence"]))
     claim.append(f"<details><summary>rule and evidence</summary><p>{rule}</p><p>{evidence}</p></details>")
-    stored = "not run in this profile"
+    stored = Verdict.NOT_RUN.value
     if full:
-        stored = f"{full['verdict']}\n\n{_ours(full)}\n\n{_plain(full['device'])}, {full['date']}"
-    return "\n\n".join(claim), row["verdict"], _plain(row["thesis"] or "–"), _ours(row), stored
+        stored = f"{full['verdict']}; {_ours(full)}; {_plain(full['device'])}, {full['date']}"
+    numbers = {"thesis": _plain(row["thesis"] or "–"), row["profile"]: _ours(row), "full, stored": stored}
+    return "\n\n".join(claim), row["verdict"], "\n\n".join(f"*{name}* · {text}" for name, text in numbers.items())
 
 
 def _ours(row: dict[str, Any]) -> str:
@@ -138,7 +138,7 @@ def _ours(row: dict[str, Any]) -> str:
     if not estimates:
         return _plain(row["evidence"])
     if len(estimates) <= 2:
-        return "\n\n".join(_plain(f"{estimate.what}: {_number(estimate)}") for estimate in estimates)
+        return "; ".join(_plain(f"{estimate.what}: {_number(estimate)}") for estimate in estimates)
     means, lows, highs = (
         [value for value in values if value is not None]
         for values in zip(*((one.value, one.low, one.high) for one in estimates), strict=True)
