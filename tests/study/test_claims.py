@@ -157,7 +157,9 @@ def test_every_claim_has_a_place_in_a_chapter():
     notebooks = [nbformat.read(path, as_version=4) for path in BOOK.glob("*/*.ipynb")]
     cells = [cell for notebook in notebooks for cell in notebook.cells]
     labels = {cell.metadata.get("mystnb", {}).get("figure", {}).get("name") for cell in cells}
-    labels |= {label for cell in cells for label in re.findall(r"(?m)^(?::label: |\()([a-z-]+)(?:\)=)?$", cell.source)}
+    labels |= {
+        label for cell in cells for label in re.findall(r"(?m)^(?::label: |\()([a-z0-9-]+)(?:\)=)?$", cell.source)
+    }
     assert {item.figure for item in book.CLAIMS} <= labels
 
 

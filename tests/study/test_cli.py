@@ -35,6 +35,7 @@ def test_sweep_then_claims(invoke):
     assert "reused 3, computed 3" in invoke("sweep", "--profile", "quick", "--jobs", "1", "--only", "toy")
     (row,) = json.loads(invoke("claims", "--json"))
     assert row["verdict"] == "reproduced" and row["evidence"].startswith("y: 4.167 (95 % interval")
+    assert row["estimates"][0]["runs"] == 6 and row["profile"] == "quick" and row["date"] and row["commit"]
     assert "reproduced" in invoke("claims") and "y exceeds one half." in invoke("claims")
 
 

@@ -79,7 +79,8 @@ class Claim:
         table: Name of the table.
         rule: ``rule(table, profile) -> Decision``; raises ``NotRun`` if rows are missing.
         thesis_number: The thesis' own number, where one was read.
-        figure: Label of the figure that shows it, such as ``fig-limit-main``.
+        figure: Label of the figure that shows it, such as ``fig-limit-main``; where there is none, of a theorem or of
+            a section (``sec-...``).
         note: What was tried and what would decide it, for readers of a verdict that is not *reproduced*.
     """
 

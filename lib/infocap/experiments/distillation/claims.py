@@ -320,8 +320,8 @@ CLAIMS: list[Claim] = [
         _TRAINING,
         online_raises_fidelity,
         figure="fig-distillation-agreement",
-        note="A pilot with a single teacher saw it; with several teachers and a shorter training it is not "
-        "there. More teachers and longer trainings would decide it.",
+        note="A pilot with a single teacher saw it; over several teachers it is not there. More teachers would "
+        "decide it.",
     ),
     Claim(
         "distillation/online-raises-similarity",
@@ -342,8 +342,8 @@ CLAIMS: list[Claim] = [
         _TRAINING,
         early_stopping_helps,
         figure="fig-distillation-accuracy",
-        note="The checkpoint is the best on few validation labels, and with clean labels the teacher is best "
-        "near its end. In a first run with longer trainings of students the mean was on the other side. "
-        "More teachers that overfit would decide it.",
+        note="The checkpoint is the best on few validation labels, and with clean labels a teacher hardly "
+        "overfits. In a first run with longer trainings of students it was not reproduced at all. More "
+        "teachers, and tasks on which they overfit, would decide it.",
     ),
 ]
