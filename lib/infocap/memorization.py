@@ -48,7 +48,7 @@ def memorization_score(members: Tensor, correct: Tensor) -> Memorization:
 
     Cost: O(k N); the trainings are the caller's.
 
-    Source: Feldman and Zhang (2020, arXiv 2008.03703), equation 1, estimated from random subsets as in their section 3.
+    Source: Feldman and Zhang (2020, arXiv 2008.03703), estimated from random subsets as they do.
 
     Example:
         >>> members = torch.tensor([[1, 1], [1, 0], [0, 1], [0, 0]])

@@ -167,8 +167,8 @@ def test_every_figure_draws_and_the_tables_have_all_measures(measured):
 
 def test_panels_that_were_not_run_say_so(measured):
     part = Table(measured.name, "smoke", measured.frame.iloc[:1], arrays=measured.arrays[:1])
-    with pytest.raises(NotRun, match="panel clean: 1 of 2 supersamples were run"):
-        results.panel(part, SMOKE, "clean")
+    with pytest.raises(NotRun, match="panel clean: 1 of 2 cells were run"):
+        results.correlations(part, SMOKE, "clean")
 
 
 @pytest.mark.parametrize("setting", ["looked=3", "looked=10", "draws=5"])

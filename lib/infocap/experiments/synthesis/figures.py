@@ -11,14 +11,13 @@ import pandas as pd
 import seaborn as sns
 
 from infocap.experiments.synthesis import measures
-from infocap.experiments.synthesis.results import FOUR, NAMES, correlations, correlations_with, examples, panel
-from infocap.study.claims import NotRun
-from infocap.study.style import PALETTE, note, styled
+from infocap.experiments.synthesis.results import FOUR, NAMES, correlations, correlations_with, examples
+from infocap.study.claims import NotRun, panel
+from infocap.study.style import PALETTE, WIDTH, note, styled
 from infocap.study.tables import Table, interval
 
 __all__ = ["agreement", "chain_of_informations", "portraits", "prediction"]
 
-_WIDTH = 4.8  # inches; on a phone a figure shrinks to about three quarters of that
 _LINES = {
     "sample": ("SI against the left-out learner", "P:", PALETTE[3]),
     "unique": ("unique information", "o-", PALETTE[3]),
@@ -38,7 +37,7 @@ def chain_of_informations(table: Table, profile: Any) -> plt.Figure:
     if frame.empty:
         raise NotRun("the Gibbs learner was not run")
     frame = frame[frame["n"] == frame["n"].max()].sort_values("strength")
-    figure, axes = plt.subplots(figsize=(_WIDTH, 4.4))
+    figure, axes = plt.subplots(figsize=(WIDTH, 4.4))
     for name, (label, style, colour) in _LINES.items():
         axes.plot(frame["strength"], frame[name], style, color=colour, label=label, markersize=5)
     axes.set(xlabel="strength of the learner", ylabel="nats per example", ylim=(0, None))
@@ -57,7 +56,7 @@ def agreement(table: Table, profile: Any) -> plt.Figure:
     }
     matrix = np.where(np.tri(len(order), k=-1, dtype=bool), means["clean"], means["noisy"])
     np.fill_diagonal(matrix, np.nan)
-    figure, axes = plt.subplots(figsize=(_WIDTH, 4.9))
+    figure, axes = plt.subplots(figsize=(WIDTH, 4.9))
     names = [NAMES[key] for key in order]
     sns.heatmap(
         matrix, vmin=-1, vmax=1, cmap="vlag", annot=100 * matrix, fmt=".0f", square=True, linewidths=0.5, cbar=False,
@@ -74,7 +73,7 @@ def prediction(table: Table, profile: Any) -> plt.Figure:
     """Rank correlation of each measure with the held-out share of the gap, best on clean labels first."""
     frames = {name: correlations_with(table, profile, name) for name in ("clean", "noisy")}
     order = frames["clean"].mean().sort_values(ascending=False, na_position="last").index
-    figure, axes = plt.subplots(figsize=(_WIDTH, 3.9))
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.9))
     styles = {"clean": ("o", PALETTE[0], 0.14), "noisy": ("s", PALETTE[1], -0.14)}
     for name, (marker, colour, shift) in styles.items():
         for place, key in enumerate(order):
@@ -99,7 +98,7 @@ def portraits(table: Table, profile: Any, name: str = "clean", count: int = 5) -
 
     Below each image its place in the ranking by each measure, from 0 (lowest) to 1 (highest).
     """
-    place = panel(table, profile, name).index[0]
+    place = panel(table, measures.cells(profile), name).index[0]
     frame = examples(table, place)
     ranks = frame[list(FOUR)].rank(pct=True)
     spread = ranks.max(axis=1) - ranks.min(axis=1)
@@ -110,7 +109,7 @@ def portraits(table: Table, profile: Any, name: str = "clean", count: int = 5) -
     }
     cell = next(cell for cell in measures.cells(profile) if cell.panel == name)
     images = measures.pictures(cell).flatten(0, 1).numpy()
-    figure, grid = plt.subplots(6, count, figsize=(_WIDTH, 7.4), height_ratios=[3, 1.5] * 3)
+    figure, grid = plt.subplots(6, count, figsize=(WIDTH, 7.4), height_ratios=[3, 1.5] * 3)
     for line, (title, rows) in enumerate(chosen.items()):
         for column, row in enumerate(rows):
             above, below = grid[2 * line, column], grid[2 * line + 1, column]
@@ -132,5 +131,5 @@ def portraits(table: Table, profile: Any, name: str = "clean", count: int = 5) -
 
 
 def _count(table: Table, profile: Any) -> str:
-    found: pd.DataFrame = panel(table, profile, "clean")
+    found: pd.DataFrame = panel(table, measures.cells(profile), "clean")
     return f"{len(found)} supersamples of {int(found['n'].iloc[0])} rows"

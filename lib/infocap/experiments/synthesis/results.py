@@ -12,12 +12,12 @@ from infocap.bounds import SupersampleRuns, row_information
 from infocap.experiments.synthesis import measures
 from infocap.information import mutual_information
 from infocap.memorization import memorization_score
-from infocap.study.claims import NotRun
+from infocap.study.claims import NotRun, panel
 from infocap.study.tables import Table, value_text
 
 __all__ = [
     "BASELINES", "CHAIN", "FOUR", "NAMES", "certificates", "chain", "concentration", "correlations",
-    "correlations_with", "detection", "examples", "overview", "panel", "rows", "runs", "settings",
+    "correlations_with", "detection", "examples", "overview", "rows", "runs", "settings",
 ]  # fmt: skip
 
 FOUR = ("limit", "f_si", "f_cmi", "complexity")  # one of each part
@@ -60,19 +60,6 @@ def chain(table: Table) -> pd.DataFrame:
             names = {"learner": cell["learner"], "n": cell["n"], "strength": cell["strength"], "seed": cell["seed"]}
             lines.append(names | {"smaller": smaller, "larger": larger, "reason": reason, "slack": high - low})
     return pd.DataFrame(lines)
-
-
-def panel(table: Table, profile: Any, name: str) -> pd.DataFrame:
-    """The rows of one panel of ``synthesis/measures``; the index says where their arrays are.
-
-    Raises:
-        NotRun: The panel has no cells in this profile, or some have not been computed.
-    """
-    wanted = sum(cell.panel == name for cell in measures.cells(profile))
-    found = table.frame[table.frame["panel"] == name] if len(table.frame) else table.frame
-    if not wanted or len(found) < wanted:
-        raise NotRun(f"panel {name}: {len(found)} of {wanted} supersamples were run")
-    return found
 
 
 def runs(table: Table, place: int, held_out: bool = False) -> SupersampleRuns:
@@ -177,7 +164,7 @@ def settings(table: Table, profile: Any) -> pd.DataFrame:
     """How much was run, and the errors of the networks on their two halves."""
     lines = []
     for name in ("clean", "noisy"):
-        found = panel(table, profile, name)
+        found = panel(table, measures.cells(profile), name)
         every = [runs(table, place) for place in found.index]
         lines.append(
             {
@@ -194,7 +181,7 @@ def settings(table: Table, profile: Any) -> pd.DataFrame:
 
 def _cells(table: Table, profile: Any, name: str) -> Iterator[tuple[int, int]]:
     """Place and seed of each supersample of a panel."""
-    found = panel(table, profile, name)
+    found = panel(table, measures.cells(profile), name)
     yield from zip(found.index, found["seed"], strict=True)
 
 
