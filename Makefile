@@ -3,13 +3,14 @@ PYTHON ?= python3
 PROFILE ?= quick
 ONLY ?=
 SET ?=
+COURSE ?= book/_build/course
 VENV := .venv
 RUN := $(VENV)/bin/python
 INFOCAP := $(RUN) -m infocap
 UV := $(VENV)/bin/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test check-pages screenshots bench bench-peers doctor student release lock lint clean
+.PHONY: help setup book test check-pages screenshots bench bench-peers doctor student assignment release lock lint clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 22
@@ -49,13 +50,11 @@ doctor:  ## say what is missing or mismatched, and the fix
 	@if [ -x $(RUN) ]; then cd lib && ../$(RUN) -m infocap doctor; \
 	else $(PYTHON) lib/infocap/study/doctor.py; fi
 
-student: setup  ## copies of the exercises without solutions, in book/_build/student
-	for notebook in book/*/exercises.ipynb; do \
-	  $(RUN) -m jupyter nbconvert --to notebook --log-level WARN \
-	    --output-dir "book/_build/student/$$(basename "$$(dirname "$$notebook")")" \
-	    --Exporter.preprocessors=nbgrader.preprocessors.ClearSolutions \
-	    --Exporter.preprocessors=nbgrader.preprocessors.ClearHiddenTests "$$notebook" || exit 1; \
-	done
+student: setup  ## copies of the exercises without solutions, in book/_build/student and as a zip file
+	$(RUN) -m infocap.study.teaching student --profile $(PROFILE)
+
+assignment: setup  ## a course folder that nbgrader releases and grades (COURSE=book/_build/course)
+	$(RUN) -m infocap.study.teaching assignment --profile $(PROFILE) --course "$(COURSE)"
 
 release: setup  ## after `make book` and `make pdf`: archives, manifest and checksums, in dist
 	$(RUN) .ci/release.py pack
