@@ -105,6 +105,30 @@ def test_a_second_assignment_leaves_the_course_alone(project, tmp_path):
     assert notebook.read_bytes() == before
 
 
+def test_the_teaching_page_lists_every_exercise_as_it_is():
+    rows, parts = {}, []
+    for name in NAMES:
+        for cell in read(BOOK / f"{name}.ipynb").cells:
+            if "{exercise}" in cell.source:
+                pattern = r"{exercise} (.+)\n:label: (\S+)\n\n\*Level ([1-5]), (\d+) minutes\. Goal: (.+)\.\*\n"
+                title, label, level, minutes, goal = re.search(pattern, cell.source).groups()
+                rows[label] = [f"{{ref}}`{title} <{label}>`", level, int(minutes), 0, goal]
+                parts.append((name, label))
+            if rows:
+                rows[label][3] += cell.metadata.get("nbgrader", {}).get("points", 0)
+    page = (BOOK / "teaching.md").read_text(encoding="utf-8")
+    for row in rows.values():
+        line = f"| {' | '.join(map(str, row))} |"
+        assert page.count(line) == 1, f"missing in teaching.md: {line}"
+    for name in NAMES:
+        own = [rows[label] for part, label in parts if part == name]
+        total = f"| all | | {sum(row[2] for row in own)} | {sum(row[3] for row in own)} | |"
+        assert total in page, f"missing in teaching.md: {total}"
+        assert sorted(row[1] for row in own)[0] == "1" and sorted(row[1] for row in own)[-1] == "5", name
+    for minutes, label in re.findall(r"^\| (\d+) \| \{ref\}`[^`]+<(\S+)>` \|$", page, re.MULTILINE):
+        assert int(minutes) == rows[label][2], f"the plan for one evening: {label}"
+
+
 GRADE = """
 import shutil, sys
 from nbgrader.apps import NbGraderAPI
