@@ -120,7 +120,7 @@ def _figures(book: Path, name: str, notebook: nbformat.NotebookNode, profile: st
     staged = book / "_build" / "stage" / f"{name}.ipynb"
     if not (staged.exists() and _ran(staged, notebook, profile)):
         print(f"{name}: running it with the {profile} profile for its figures", flush=True)
-        outcome = runner.execute(book, name, {"profile": profile}, "figures of a hand-out")
+        outcome = runner.execute(book, name, {"profile": profile}, {})
         if isinstance(outcome, str):
             raise runner.ChapterError(outcome)
     return {
