@@ -132,11 +132,13 @@ def _figures(book: Path, name: str, notebook: nbformat.NotebookNode, profile: st
 
 
 def _ran(staged: Path, notebook: nbformat.NotebookNode, profile: str) -> bool:
-    """Whether a staged copy ran the notebook as it is now, with this profile."""
+    """Whether a staged copy ran the notebook as it is now, with this profile and no other setting."""
     copy = nbformat.read(staged, as_version=4)
-    code, ran = ([cell.source for cell in n.cells if not _is_parameters(cell)] for n in (notebook, copy))
-    used = next((cell.source for cell in copy.cells if _is_parameters(cell)), "")
-    return code == ran and re.search(rf"(?m)^profile = ['\"]{profile}['\"]", used) is not None
+    mine, theirs = ([cell.source for cell in n.cells if not _is_parameters(cell)] for n in (notebook, copy))
+    used = next((cell.source.replace("'", '"') for cell in copy.cells if _is_parameters(cell)), "")
+    return mine == theirs and {f'profile = "{profile}"', "settings = []"} <= {
+        line.split("#")[0].strip() for line in used.splitlines()
+    }
 
 
 def _expected(cell: nbformat.NotebookNode, picture: str) -> nbformat.NotebookNode:
