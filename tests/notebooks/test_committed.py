@@ -1,12 +1,16 @@
 """Notebooks are committed clean, and follow one form."""
 
 import ast
+import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 PATHS = [path for path in sorted(BOOK.rglob("*.ipynb")) if not {"_build", ".ipynb_checkpoints"} & set(path.parts)]
@@ -64,6 +68,42 @@ def test_one_cell_of_parameters_with_literals_only(path):
         values[statement.targets[0].id] = ast.literal_eval(statement.value)
     assert set(values) <= PARAMETERS and values["profile"] == "quick"
     assert values.get("settings", []) == [] and values.get("store") is None
+
+
+def install_cell(path):
+    return next((c for c in cells(path, "code") if c.id == "install"), None)
+
+
+@every_notebook
+def test_installs_the_library_where_it_is_not(path):
+    cell, code = install_cell(path), cells(path, "code")
+    assert cell is not None and code.index(cell) == 1, "copy the cell `install` of another notebook below the parameters"
+    assert cell.metadata == {"tags": ["remove-cell"]}  # pages do not show it, nbgrader leaves it alone
+    assert cell.source == install_cell(PATHS[0]).source
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_what_the_install_cell_does(found, monkeypatch, capsys):
+    """As on Colab: pip gets the library's folder of the public repository, then the versions are printed."""
+    commands, run = [], subprocess.run
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if found else None)
+
+    def record(command, **options):
+        return commands.append(command) if "pip" in command else run(command, **options)
+
+    monkeypatch.setattr(subprocess, "run", record)
+    exec(compile(install_cell(PATHS[0]).source, "install", "exec"), {})
+    if found:
+        assert not commands and not capsys.readouterr().out
+        return
+    (command,) = commands
+    assert command[:-1] == [sys.executable, "-m", "pip", "install", "-q"]
+    citation = yaml.safe_load((BOOK.parent / "CITATION.cff").read_text(encoding="utf-8"))
+    repository = citation.get("repository-code", "https://github.com/infocap-book/infocap")
+    requirement = Requirement(command[-1])
+    assert requirement.name == "infocap" and requirement.url == f"git+{repository}#subdirectory=lib"
+    assert (BOOK.parent / "lib" / "pyproject.toml").exists()
+    assert "packages: infocap " in capsys.readouterr().out
 
 
 def figures(cell, modules):
