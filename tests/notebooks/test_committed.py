@@ -77,7 +77,9 @@ def install_cell(path):
 @every_notebook
 def test_installs_the_library_where_it_is_not(path):
     cell, code = install_cell(path), cells(path, "code")
-    assert cell is not None and code.index(cell) == 1, "copy the cell `install` of another notebook below the parameters"
+    assert cell is not None and code.index(cell) == 1, (
+        "copy the cell `install` of another notebook below the parameters"
+    )
     assert cell.metadata == {"tags": ["remove-cell"]}  # pages do not show it, nbgrader leaves it alone
     assert cell.source == install_cell(PATHS[0]).source
 

@@ -32,7 +32,7 @@ def test_chapter(name, store, tmp_path):
     parameters = {"profile": "smoke", "settings": [], "store": str(store)}
     runner.check_parameters(book / f"{name}.ipynb", parameters)
     before = set(Store(store))
-    outcome = runner.execute(book, name, parameters, "smoke")
+    outcome = runner.execute(book, name, parameters, {})
     assert isinstance(outcome, float), outcome
     assert set(Store(store)) == before  # a chapter reads tables, the sweep computed them
     executed = nbformat.read(book / "_build" / "stage" / f"{name}.ipynb", as_version=4)

@@ -2,13 +2,14 @@
 
 import os
 import re
+from datetime import datetime
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from infocap.study import runner
-from infocap.study.runner import ChapterError, chapters, check_parameters, render, stage
+from infocap.study.runner import ChapterError, chapters, check_parameters, record, render, stage
 
 PARAMETERS = 'profile = "quick"  # smoke, quick or full\nsettings = []\nrate = 0.5\nflag = False\nstore = None'
 USED = {"profile": "smoke", "settings": ["a=1"], "store": None}
@@ -48,15 +49,16 @@ def book(tmp_path):
     return folder
 
 
-def run(book, only=None, parameters=USED, fingerprint="profile"):
-    return stage(book, only or chapters(book), parameters, fingerprint, jobs=1)
+def run(book, only=None, parameters=USED, profile="profile"):
+    only = only or chapters(book)
+    return stage(book, dict.fromkeys(only, parameters), dict.fromkeys(only, {"profile": profile}), jobs=1)
 
 
 def staged(book, name):
     return nbformat.read(book / "_build" / "stage" / f"{name}.ipynb", as_version=4)
 
 
-def test_the_life_of_a_book(book):
+def test_the_life_of_a_book(book, capsys):
     """One test, since every chapter costs the start of a kernel."""
     assert chapters(book) == ["one/first", "last"]
 
@@ -64,8 +66,10 @@ def test_the_life_of_a_book(book):
         run(book, ["one/first"])
     assert not (book / "_build").exists()  # refused before anything was executed
 
-    outcome = run(book)
-    assert list(outcome) == ["one/first", "last"] and all(re.fullmatch(r"\d+\.\d s", text) for text in outcome.values())
+    assert run(book) == {"one/first": "new", "last": "new"}
+    one, last, total = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"one/first: \d+\.\d s \(new\)", one) and last.startswith("last: ")
+    assert total == "chapters: reused 0, computed 2"
     first = staged(book, "one/first")
     parameters, shown = first.cells[1:]
     assert parameters.source.splitlines() == [
@@ -78,6 +82,17 @@ def test_the_life_of_a_book(book):
     assert (book / "_build" / "stage" / "intro.md").read_text() == (book / "intro.md").read_text()
     assert not list((book / "_build" / "failed").rglob("*.ipynb"))
 
+    facts = record(book, "one/first")
+    assert (
+        facts["commit"] == "unknown" and facts["parameters"] == USED and set(facts["inputs"]) > {"profile", "library"}
+    )
+    assert datetime.fromisoformat(facts["executed"]).tzinfo and facts["seconds"] > sum(
+        c["seconds"] for c in facts["cells"]
+    )
+    assert [(cell["cell"], cell["code"]) for cell in facts["cells"]] == [
+        (2, "profile = 'smoke'  # smoke, quick or full"), (3, "print(f'{profile} {settings} {store}')"),
+    ]  # fmt: skip
+
     page = render(book)
     assert page == book / "_build" / "html" / "index.html" and page.exists()
     assert "smoke [" in (page.parent / "one" / "first.html").read_text()
@@ -86,31 +101,31 @@ def test_the_life_of_a_book(book):
     notebook = book / "_build" / "stage" / "last.ipynb"
     for file in (prose, notebook):
         os.utime(file, (1, 1))
-    assert run(book) == {"one/first": "reused", "last": "reused"}
+    assert run(book) == {"one/first": "", "last": ""}
+    assert record(book, "one/first") == facts  # a reused chapter keeps the record of its execution
     assert prose.stat().st_mtime == notebook.stat().st_mtime == 1
 
     change(book, "one/first", "A chapter", "One chapter")
     (book / "_static" / "style.css").unlink()
-    outcome = run(book)
-    assert outcome["one/first"] != "reused" and outcome["last"] == "reused"
+    assert run(book) == {"one/first": "changed: notebook", "last": ""}
     assert staged(book, "one/first").cells[0].source == "# One chapter"
     assert prose.stat().st_mtime == 1 and not (book / "_build" / "stage" / "_static" / "style.css").exists()
 
     (book / "results" / "full").mkdir(parents=True)
     (book / "results" / "full" / "table.json").write_text("{}")
-    assert run(book, ["last"])["last"] != "reused"  # a stored table is shown beside the chapter's own
+    assert run(book, ["last"]) == {"last": "changed: stored tables"}  # a stored table is shown beside the chapter's own
 
 
-@pytest.mark.parametrize("changed", ["fingerprint", "parameters", "library"])
+@pytest.mark.parametrize("changed", ["profile", "parameters", "library"])
 def test_what_else_makes_a_staged_chapter_stale(book, monkeypatch, changed):
     executed = []
 
-    def execute(book, name, parameters, fingerprint):
+    def execute(book, name, parameters, facts, workers):
         executed.append(name)
         write(book / "_build" / "stage", name)
         path = book / "_build" / "stage" / f"{name}.ipynb"
         notebook = nbformat.read(path, as_version=4)
-        notebook.metadata["infocap"] = {"fingerprint": fingerprint}
+        notebook.metadata["infocap"] = facts
         nbformat.write(notebook, path)
         return 0.0
 
@@ -121,8 +136,8 @@ def test_what_else_makes_a_staged_chapter_stale(book, monkeypatch, changed):
     if changed == "library":
         monkeypatch.setattr(runner, "code_fingerprint", lambda module: module)
     parameters = USED | {"profile": "full"} if changed == "parameters" else USED
-    run(book, parameters=parameters, fingerprint="other" if changed == "fingerprint" else "profile")
-    assert executed == ["one/first", "last"] * 2
+    outcome = run(book, parameters=parameters, profile="other" if changed == "profile" else "profile")
+    assert set(outcome.values()) == {f"changed: {changed}"} and executed == ["one/first", "last"] * 2
 
 
 FAULTS = {
@@ -145,7 +160,7 @@ def test_a_cell_that_raises_is_named_with_its_line(book, fault):
     write(book, "last", "def fail(x):\n    raise ValueError('earlier')", code, "print('not reached')")
     pretend_staged(book, "one/first")
     with pytest.raises(ChapterError) as caught:
-        stage(book, ["last"], USED | {"rate": 0.25}, "profile", jobs=1)
+        run(book, ["last"], USED | {"rate": 0.25})
     kept = book / "_build" / "failed" / "last.ipynb"
     first, second = str(caught.value).splitlines()
     assert first.startswith(f"{book / 'last.ipynb'}, cell 4 of 5, line {line}, `{text}`: {error}")
@@ -164,7 +179,7 @@ def test_a_kernel_that_dies_is_named(book):
     pretend_staged(book, "one/first")
     write(book, "last", "import os\nos._exit(1)")
     with pytest.raises(ChapterError, match=r"last\.ipynb: DeadKernelError: Kernel died"):
-        stage(book, ["last"], USED, "profile", jobs=1)
+        run(book, ["last"])
 
 
 def test_chapters_of_one_folder_run_at_the_same_time(book):
@@ -172,7 +187,8 @@ def test_chapters_of_one_folder_run_at_the_same_time(book):
     toc.write_text(toc.read_text().replace("  - file: last\n", "  - file: one/second\n"))
     for name in ("one/first", "one/second"):
         write(book, name, "import time", *["time.sleep(0.1)"] * 10, f"print({name!r})")
-    stage(book, ["one/first", "one/second"], USED, "profile", jobs=2)
+    names = ["one/first", "one/second"]
+    stage(book, dict.fromkeys(names, USED), dict.fromkeys(names, {}), jobs=2)
     for name in ("one/first", "one/second"):
         assert staged(book, name).cells[-1].outputs[0].text == f"{name}\n"
 

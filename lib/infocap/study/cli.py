@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import re
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -9,9 +11,10 @@ import joblib
 import typer
 
 from infocap.study import doctor as checks
-from infocap.study import runner
+from infocap.study import manifest, provenance, runner
 from infocap.study.cells import fields
 from infocap.study.claims import scorecard
+from infocap.study.parts import parts_read
 from infocap.study.scorecard import to_json
 from infocap.study.store import Store
 from infocap.study.sweep import SweepError, collect
@@ -52,25 +55,44 @@ def make_app(catalogue) -> typer.Typer:
         book: Annotated[Path, typer.Option(help="folder of the book")] = Path("book"),
     ) -> None:
         """Computes what is missing, runs every chapter, renders the book and prints its path."""
-        chosen = catalogue.load_profile(profile, settings or [])
+        start = time.perf_counter()
+        settings, place = settings or [], Store(store)
+        chosen, full = catalogue.load_profile(profile, settings), catalogue.load_profile("full")
         chapters = only or runner.chapters(book)
-        parameters = {"profile": profile, "settings": settings or [], "store": store and str(Path(store).resolve())}
-        runner.check(book, chapters, parameters)
-        parts = {chapter.split("/")[0] for chapter in chapters}
-        tables = [name for name in catalogue.TABLES if name.split("/")[0] in parts]
-        if not parts <= {name.split("/")[0] for name in tables}:  # a chapter across the parts, such as the scorecard
-            tables = list(catalogue.TABLES)
-        print(f"cells: {catalogue.compute(tables, chosen, Store(store), jobs=jobs)}")
+        shared = {"profile": profile, "settings": settings, "store": store and str(Path(store).resolve())}
+        runner.check(book, dict.fromkeys(chapters, shared))
+        read = {chapter: parts_read(book / f"{chapter}.ipynb", catalogue.TABLES) for chapter in chapters}
+        tables = [name for name in catalogue.TABLES if any(_part(name) in parts for parts in read.values())]
+        progress = catalogue.compute(tables, chosen, place, jobs=jobs)
+        print(f"cells: {progress}", flush=True)
+        stamps, keys = {}, {}
         for name in tables:
-            write(table_of(name, chosen, store), book / "_build" / "tables" / chosen.name / f"{name}.json")
-        keys = [task.key for name in catalogue.TABLES for task in catalogue.work(name, chosen)]
-        # Pages also say how much of the full profile has been computed.
-        full = [task.key for name in catalogue.TABLES for task in catalogue.work(name, catalogue.load_profile("full"))]
-        keys += [key for key in full if key in Store(store)]
-        outcome = runner.stage(book, chapters, parameters, "\n".join([chosen.model_dump_json(), *keys]), jobs=jobs)
-        for chapter, seconds in outcome.items():
-            print(f"{chapter}: {seconds}")
-        print(runner.render(book).resolve())
+            table = table_of(name, chosen, store)
+            write(table, book / "_build" / "tables" / chosen.name / f"{name}.json")
+            stamps[name] = table.provenance
+            keys[name] = [task.key for task in catalogue.work(name, chosen)]
+            # Pages also say how much of the full profile has been computed.
+            keys[name] += [task.key for task in catalogue.work(name, full) if task.key in place]
+        cells_done = time.perf_counter()
+        parameters, inputs = {}, {}
+        for chapter, parts in read.items():
+            others = {_part(name) for name in catalogue.TABLES} - parts
+            own = [setting for setting in settings if re.split(r"[.=]", setting)[0] not in others]
+            parameters[chapter] = shared | {"settings": own}
+            inputs[chapter] = {
+                "profile": chosen.model_dump_json(exclude=others),
+                "cells": "\n".join(key for name in tables if _part(name) in parts for key in keys[name]),
+            }
+        reasons = runner.stage(book, parameters, inputs, commit=provenance.stamp()["commit"], jobs=jobs)
+        chapters_done = time.perf_counter()
+        seconds = {"cells": cells_done - start, "chapters": chapters_done - cells_done}
+        facts = {"profile": profile, "settings": settings, "device": chosen.device}
+        content = manifest.gather(book, facts, progress, stamps, reasons, seconds)
+        manifest.write_page(book, content)
+        page = runner.render(book)
+        content["seconds"]["pages"] = round(time.perf_counter() - chapters_done, 1)
+        manifest.write(page.parent / "manifest.json", content)
+        print(page.resolve())
 
     @app.command()
     def sweep(
@@ -156,6 +178,10 @@ def main(catalogue) -> None:
         make_app(catalogue)()
     except (runner.ChapterError, SweepError, ValueError, OSError) as error:
         raise SystemExit(f"error: {error}") from None
+
+
+def _part(table: str) -> str:
+    return table.split("/")[0]
 
 
 def _covers(word: str, name: str) -> bool:

@@ -1,21 +1,22 @@
 """How does a notebook become a page?
 
 papermill runs each chapter with the profile as its parameter; the executed copy is staged, and Jupyter Book renders the
-stage with execution off. A staged notebook is reused only if the notebook, the library, the lock, the profile and the
-parameters are unchanged. A cell that raises stops the build: the message names the notebook, the cell and the line,
-and the executed notebook is kept.
+stage with execution off. A staged notebook is reused only if nothing that it may show has changed: the notebook, its
+parameters, the library and the lock, the stored tables, and the profile and cells of the parts that it reads. A cell
+that raises stops the build: the message names the notebook, the cell and the line, and the executed notebook is kept.
 """
 
 import ast
 import hashlib
 import json
+import multiprocessing
 import os
 import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,14 @@ from traitlets.config import Config
 
 from infocap.study.cells import code_fingerprint
 
-__all__ = ["ChapterError", "chapters", "check", "check_parameters", "execute", "render", "stage"]
+__all__ = ["ChapterError", "chapters", "check", "check_parameters", "execute", "record", "render", "stage"]
 
 
 # Nobody else on the machine can talk to a kernel. (Sockets in files would collide between chapters of one folder.)
-_KERNEL = Config({"KernelManager": {"transport_encryption": "auto"}})
+# A kernel is killed when its chapter is done: asked to leave, some write a complaint into the terminal.
+_KERNEL = Config(
+    {"KernelManager": {"transport_encryption": "auto"}, "NotebookClient": {"shutdown_kernel": "immediate"}}
+)
 
 
 class ChapterError(RuntimeError):
@@ -48,70 +52,95 @@ def chapters(book: Path) -> list[str]:
 
 def stage(
     book: Path,
-    only: Sequence[str],
-    parameters: dict[str, Any],
-    fingerprint: str,
+    parameters: dict[str, dict[str, Any]],
+    inputs: dict[str, dict[str, str]],
     *,
+    commit: str = "unknown",
     jobs: int | None = None,
 ) -> dict[str, str]:
-    """Fills ``book/_build/stage`` with all pages, executing the notebooks that need it.
+    """Fills ``book/_build/stage`` with all pages, executing the notebooks that need it; prints a line for each.
 
     Args:
         book: The folder of ``_toc.yml``.
-        only: Chapters to execute; the others are staged as they were last executed.
-        parameters: Passed to every chapter.
-        fingerprint: Identifies profile and data; with the library and the notebook it decides about reuse.
+        parameters: For each chapter to execute, what is passed to it; the others are staged as they were last executed.
+        inputs: For each of these chapters, what decides about reuse besides its notebook, its parameters, the library
+            and the stored tables: texts by name.
+        commit: Is written into the record of each chapter that is executed.
         jobs: Chapters executed at the same time; ``None`` means one per core.
 
     Returns:
-        For each chapter in ``only``: ``reused`` or the seconds that it took.
+        For each of these chapters, why it was executed; an empty text if it was reused.
 
     Raises:
         ChapterError: As ``check``, or a cell raised; names the notebook, the cell and the line.
     """
-    check(book, only, parameters)
-    target = book / "_build" / "stage"
-    fingerprint = _digest(fingerprint, json.dumps(parameters, sort_keys=True), _library(), *_results(book))
-    fresh = {name: _digest(fingerprint, (book / f"{name}.ipynb").read_text(encoding="utf-8")) for name in only}
-    stale = [name for name in only if _staged_fingerprint(target / f"{name}.ipynb") != fresh[name]]
-    work = (joblib.delayed(execute)(book, name, parameters, fresh[name]) for name in stale)
-    outcomes = joblib.Parallel(n_jobs=jobs or min(len(stale), joblib.cpu_count()))(work) if stale else []
-    failures = [outcome for outcome in outcomes if isinstance(outcome, str)]
+    check(book, parameters)
+    shared = {"library": _library(), "stored tables": _digest(*_results(book))}
+    wanted, reasons = {}, {}
+    for name, values in parameters.items():
+        own = {"notebook": (book / f"{name}.ipynb").read_text(encoding="utf-8"), "parameters": json.dumps(values)}
+        wanted[name] = shared | {part: _digest(text) for part, text in (own | inputs[name]).items()}
+        reasons[name] = _reason(record(book, name).get("inputs"), wanted[name])
+    stale = [name for name, reason in reasons.items() if reason]
+    workers = min(len(stale), jobs or joblib.cpu_count()) or 1
+    work = (
+        joblib.delayed(execute)(book, name, parameters[name], {"inputs": wanted[name], "commit": commit}, workers)
+        for name in stale
+    )
+    outcomes = joblib.Parallel(n_jobs=workers, return_as="generator")(work) if stale else ()
+    failures = []
+    for name, outcome in zip(stale, outcomes, strict=True):
+        if isinstance(outcome, str):
+            failures.append(outcome)
+        print(f"{name}: {'failed' if isinstance(outcome, str) else f'{outcome:.1f} s'} ({reasons[name]})", flush=True)
     if failures:
         raise ChapterError("\n".join(failures))
-    _copy_prose(book, target)
-    seconds = dict(zip(stale, (f"{outcome:.1f} s" for outcome in outcomes), strict=True))
-    return {name: seconds.get(name, "reused") for name in only}
+    print(f"chapters: reused {len(parameters) - len(stale)}, computed {len(stale)}")
+    _copy_prose(book, book / "_build" / "stage")
+    return reasons
 
 
-def check(book: Path, only: Sequence[str], parameters: dict[str, Any]) -> None:
+def check(book: Path, parameters: dict[str, dict[str, Any]]) -> None:
     """Refuses what could not be staged, before anything is computed.
 
+    Args:
+        book: The folder of ``_toc.yml``.
+        parameters: For each chapter to execute, what is passed to it.
+
     Raises:
-        ChapterError: An unknown chapter, a parameter that a chapter lacks, or a chapter outside ``only`` that was never
-            executed, so that the book would have a gap.
+        ChapterError: An unknown chapter, a parameter that a chapter lacks, or another chapter that was never executed,
+            so that the book would have a gap.
     """
     known = chapters(book)
-    for name in only:
+    for name, values in parameters.items():
         if name not in known:
             near = get_close_matches(name, known, 1, 0)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ChapterError(f"only: no chapter {name!r}; accepted: {', '.join(known)}{hint}")
-        check_parameters(book / f"{name}.ipynb", parameters)
-    staged = book / "_build" / "stage"
-    missing = [name for name in known if name not in only and not (staged / f"{name}.ipynb").exists()]
+        check_parameters(book / f"{name}.ipynb", values)
+    missing = [name for name in known if name not in parameters and not _staged(book, name).exists()]
     if missing:
         raise ChapterError(f"never executed: {', '.join(missing)}; run all chapters once before a part of them")
 
 
-def execute(book: Path, name: str, parameters: dict[str, Any], fingerprint: str) -> float | str:
-    """Runs one chapter and stages it; returns the seconds, or one line that says what failed where."""
-    source, target = book / f"{name}.ipynb", book / "_build" / "stage" / f"{name}.ipynb"
+def execute(book: Path, name: str, parameters: dict[str, Any], facts: dict[str, Any], workers: int = 1) -> float | str:
+    """Runs one chapter and stages it with its record; returns the seconds, or one line that says what failed where.
+
+    Args:
+        book: The folder of ``_toc.yml``.
+        name: The chapter.
+        parameters: What is passed to it.
+        facts: Become part of its record, see ``record``.
+        workers: Chapters that are executed at the same time; each has its line of the terminal for a progress bar.
+    """
+    source, target = book / f"{name}.ipynb", _staged(book, name)
     kept = book / "_build" / "failed" / f"{name}.ipynb"
     kept.parent.mkdir(parents=True, exist_ok=True)
-    start = time.perf_counter()
+    number = re.findall(r"\d+", multiprocessing.current_process().name) or ["0"]  # such as LokyProcess-3
+    bar = {"desc": name, "position": int(number[-1]) % workers, "leave": False, "disable": None}  # in a terminal only
+    start, executed = time.perf_counter(), datetime.now(UTC)
     try:
-        papermill.execute_notebook(source, kept, parameters, cwd=source.parent, progress_bar=False, config=_KERNEL)
+        papermill.execute_notebook(source, kept, parameters, cwd=source.parent, progress_bar=bar, config=_KERNEL)
     except papermill.PapermillExecutionError as error:
         return f"{source}, {_where(error, kept)}: {error.ename}: {error.evalue}\nthe executed notebook is {kept}"
     except Exception as error:  # such as a kernel that died
@@ -119,15 +148,34 @@ def execute(book: Path, name: str, parameters: dict[str, Any], fingerprint: str)
     notebook = nbformat.read(kept, as_version=4)
     _show_parameters(notebook, parameters)
     notebook.metadata.pop("papermill", None)
-    for cell in notebook.cells:
-        cell.metadata.pop("papermill", None)
+    cells = []
+    for number, cell in enumerate(notebook.cells, 1):
+        took = cell.metadata.pop("papermill", {}).get("duration")
         cell.metadata.pop("execution", None)
+        if cell.cell_type == "code" and took is not None:
+            first = next(iter(cell.source.splitlines()), "")
+            cells.append({"cell": number, "seconds": round(took, 3), "code": first})
     seconds = time.perf_counter() - start
-    notebook.metadata["infocap"] = {"fingerprint": fingerprint, "seconds": round(seconds, 1)}
+    notebook.metadata["infocap"] = facts | {
+        "parameters": parameters,
+        "executed": executed.isoformat(timespec="seconds"),
+        "seconds": round(seconds, 1),
+        "cells": cells,
+    }
     target.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, kept)
     os.replace(kept, target)  # whole or absent, as everything that a later run trusts
     return seconds
+
+
+def record(book: Path, name: str) -> dict[str, Any]:
+    """How a chapter was last executed; empty if it never was.
+
+    ``inputs`` (digests of what decides about reuse), ``commit``, ``parameters``, ``executed`` (the time, UTC),
+    ``seconds``, and ``cells``: for each code cell its number in the notebook, its seconds and its first line.
+    """
+    staged = _staged(book, name)
+    return dict(nbformat.read(staged, as_version=4).metadata.get("infocap", {})) if staged.exists() else {}
 
 
 def check_parameters(notebook: Path, parameters: dict[str, Any]) -> None:
@@ -159,7 +207,10 @@ def render(book: Path) -> Path:
     start = "from jupyter_book.cli.main import main; main()"  # it has no __main__
     command = [sys.executable, "-c", start, "build", str(book / "_build" / "stage")]
     command += ["--path-output", str(book), "-W", "-n", "--keep-going", "-q"]
-    if subprocess.run(command).returncode:
+    print("rendering the pages", flush=True)
+    outcome = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if outcome.returncode:
+        print(outcome.stdout)
         raise ChapterError("the pages were not rendered without warnings, see the lines above")
     return book / "_build" / "html" / "index.html"
 
@@ -194,10 +245,15 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _staged_fingerprint(staged: Path) -> str | None:
-    if not staged.exists():
-        return None
-    return nbformat.read(staged, as_version=4).metadata.get("infocap", {}).get("fingerprint")
+def _staged(book: Path, name: str) -> Path:
+    return book / "_build" / "stage" / f"{name}.ipynb"
+
+
+def _reason(before: dict[str, str] | None, now: dict[str, str]) -> str:
+    if before is None:
+        return "new"
+    changed = [name for name in sorted(before | now) if before.get(name) != now.get(name)]
+    return f"changed: {', '.join(changed)}" if changed else ""
 
 
 def _show_parameters(notebook: nbformat.NotebookNode, parameters: dict[str, Any]) -> None:

@@ -98,7 +98,7 @@ def sweep(
             that is configured there decides.
         shard: ``(i, n)``: only every n-th cell, from the i-th on. The shards of a sweep may fill one store, or several
             that are copied into one.
-        progress: Show a progress bar with the remaining time.
+        progress: Show a progress bar with the remaining time, if this is a terminal.
 
     Returns:
         How many cells were reused and computed.
@@ -120,7 +120,7 @@ def sweep(
     failures = []
     with joblib.Parallel(n_jobs=jobs, return_as="generator_unordered") as parallel:
         done = parallel(joblib.delayed(_measure)(measures[task.table], task) for task in missing)
-        for task, result in tqdm(done, total=len(missing), disable=not progress, unit="cell"):
+        for task, result in tqdm(done, total=len(missing), disable=None if progress else True, unit="cell"):
             try:
                 if isinstance(result, Record):
                     store.put(task.key, result)
@@ -138,14 +138,14 @@ def sweep(
 def collect(name: str, profile: str, work: Sequence[Task], store: Store, device: str = "cpu") -> Table:
     """The table of those cells that the store holds, in the order of ``work``.
 
-    Its provenance is that of its cells: a list where they differ, and the seconds of all of them.
+    Its provenance is that of its cells: a list where they differ, the seconds of each and their sum.
     """
     records = [store.get(task.key) for task in work if task.key]
     found = [record for record in records if record is not None]
     frame = pd.DataFrame([record.fields | record.result for record in found])
     stamp = _merged([record.provenance for record in found] or [provenance.stamp(device)])
-    seconds = sum(record.provenance["seconds"] for record in found)
-    stamp |= {"cells": len(work), "finished": len(found), "seconds": round(seconds, 1)}
+    seconds = [record.provenance["seconds"] for record in found]
+    stamp |= {"cells": len(work), "finished": len(found), "seconds": round(sum(seconds), 1), "cell_seconds": seconds}
     return Table(name, profile, frame, stamp, [record.arrays for record in found])
 
 
