@@ -102,6 +102,18 @@ class Size(BaseModel):
     seeds: int = Field(ge=1)
 
 
+def with_functions(book):
+    """Adds what every catalogue does with its tables."""
+    book.work = lambda name, profile: tasks(name, book.TABLES[name], profile)
+
+    def compute(names, profile, store, **options):
+        work = [task for name in names for task in book.work(name, profile)]
+        return sweep(work, {name: book.TABLES[name].measure for name in names}, store, **options)
+
+    book.compute = compute
+    return book
+
+
 @pytest.fixture
 def catalogue(package, tmp_path):
     """What ``infocap.experiments.catalogue`` is to the book."""
@@ -118,11 +130,37 @@ def catalogue(package, tmp_path):
         CLAIMS=[Claim("toy/positive", "y exceeds one half.", "book", "here", "toy/table", rule)],
         load_profile=lambda name="quick", settings=(): profiles.load(Size, folder / f"{name}.toml", settings),
     )
-    book.work = lambda name, profile: tasks(name, book.TABLES[name], profile)
+    return with_functions(book)
 
-    def compute(names, profile, store, **options):
-        work = [task for name in names for task in book.work(name, profile)]
-        return sweep(work, {name: book.TABLES[name].measure for name in names}, store, **options)
 
-    book.compute = compute
-    return book
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    xs: list[int]
+    seeds: int
+
+
+class TwoParts(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    name: str
+    device: str
+    one: Section
+    two: Section
+
+
+@pytest.fixture
+def two_parts(package, tmp_path):
+    """A catalogue of two parts, each with its section of the profile, its folder of code and one table."""
+    folder = tmp_path / "profiles"
+    folder.mkdir()
+    for name in ("smoke", "quick", "full"):
+        sections = "".join(f"[{part}]\nxs = [1, 2, 3]\nseeds = 1\n" for part in ("one", "two"))
+        (folder / f"{name}.toml").write_text(f'device = "cpu"\n{sections}')
+    for part in ("one", "two"):
+        package.write(f"{part}/__init__", "")
+        package.write(f"{part}/table", TABLE.replace("profile.", f"profile.{part}."))
+    modules = {"one": package.load("one.table"), "two": importlib.import_module(f"{package.name}.two.table")}
+    book = SimpleNamespace(
+        TABLES={f"{part}/table": module for part, module in modules.items()},
+        load_profile=lambda name="quick", settings=(): profiles.load(TwoParts, folder / f"{name}.toml", settings),
+    )
+    return with_functions(book)

@@ -1,8 +1,11 @@
 """Each command at the scale of a toy."""
 
 import json
+import re
 import subprocess
 import sys
+from datetime import datetime
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -98,15 +101,17 @@ def test_prune_keeps_results_whose_data_is_not_at_hand(invoke, catalogue, packag
     assert json.loads(invoke("claims", "--json"))[0]["verdict"] == "not run in this profile"
 
 
-def make_book(tmp_path, code):
-    book = tmp_path / "book"
-    (book / "toy").mkdir(parents=True)
-    (book / "_toc.yml").write_text("format: jb-book\nroot: intro\nchapters:\n- file: toy/one\n")
-    (book / "intro.md").write_text("# Welcome\n")
+def make_book(tmp_path, code, *names):
+    book, names = tmp_path / "book", names or ["toy/one"]
+    chapters = "".join(f"- file: {name}\n" for name in names)
     parameters = new_code_cell('profile = "quick"\nsettings = []\nstore = None', metadata={"tags": ["parameters"]})
     notebook = new_notebook(cells=[parameters, new_code_cell(code)])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(notebook, book / "toy" / "one.ipynb")
+    for name in names:
+        (book / name).parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(notebook, book / f"{name}.ipynb")
+    (book / "_toc.yml").write_text(f"format: jb-book\nroot: intro\nchapters:\n{chapters}")
+    (book / "intro.md").write_text("# Welcome\n")
     return book
 
 
@@ -120,8 +125,128 @@ def test_run(invoke, tmp_path, monkeypatch):
     assert [row["x"] for row in content["rows"]] == [1] and content["provenance"]["finished"] == 1
     staged = (book / "_build" / "stage" / "toy" / "one.ipynb").read_text()
     assert "smoke ['xs=[1]']" in staged
+    assert "toy/one: " in output and "(new)" in output and "chapters: reused 0, computed 1" in output
+    first = json.loads((book / "_build" / "html" / "manifest.json").read_text())
     again = invoke(*command)
-    assert "cells: reused 1, computed 0" in again and "toy/one: reused" in again
+    assert "cells: reused 1, computed 0" in again and "chapters: reused 1, computed 0" in again
+    second = json.loads((book / "_build" / "html" / "manifest.json").read_text())
+    check_manifests(first, second)
+    page = (book / "_build" / "stage" / "_status.md").read_text()
+    assert "Profile `smoke` with `` xs=[1] ``, device `cpu`" in page and "1 reused, 0 computed" in page
+    row = r"\| \[\]\(/toy/one\.ipynb\) \| reused \| \d+\.\d \| \d+\.\d s, cell \d: `` p.*`` \| 20.* UTC, `.*`, `smoke` "
+    assert re.search(row, page) and re.search(r"\| `toy/table` \| 1 of 1 \| \d\.\d \| \d\.\d s \| `cpu` \| `", page)
+
+
+def check_manifests(first, second):
+    """A build, and one after it that reuses everything."""
+    assert (first["profile"], first["settings"], first["device"]) == ("smoke", ["xs=[1]"], "cpu")
+    assert {"commit", "lock", "python", "system", "packages"} <= set(first) and datetime.fromisoformat(first["built"])
+    assert set(first["seconds"]) == {"cells", "chapters", "pages"}
+    assert first["cells"] == {"reused": 0, "computed": 1, "skipped": []} and second["cells"]["reused"] == 1
+    (seconds,) = first["tables"]["toy/table"]["cell_seconds"]
+    assert seconds > 0 and second["tables"] == first["tables"]
+    chapter = first["chapters"]["toy/one"]
+    assert (chapter["this build"], chapter["why"], chapter["commit"]) == ("executed", "new", first["commit"])
+    assert [cell["cell"] for cell in chapter["cells"]] == [1, 2] and all(c["seconds"] >= 0 for c in chapter["cells"])
+    assert second["chapters"]["toy/one"] == chapter | {"this build": "reused", "why": ""}
+
+
+def fake_execution(executed):
+    """Stands for ``runner.execute`` where no kernel is needed; notes which chapter got which settings."""
+
+    def execute(book, name, parameters, facts, workers):
+        executed[name] = parameters["settings"]
+        notebook = nbformat.read(book / f"{name}.ipynb", as_version=4)
+        more = {"parameters": parameters, "executed": "2026-01-01T00:00:00+00:00", "seconds": 0.0, "cells": []}
+        notebook.metadata["infocap"] = facts | more
+        target = book / "_build" / "stage" / f"{name}.ipynb"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(notebook, target)
+        return 0.0
+
+    return execute
+
+
+def test_a_changed_key_recomputes_only_what_depends_on_it(two_parts, monkeypatch, tmp_path):
+    book = make_book(tmp_path, "1", "one/chapter", "two/chapter", "summary")
+    executed = {}
+    monkeypatch.setattr(runner, "execute", fake_execution(executed))
+    monkeypatch.setattr(runner, "render", lambda book: book / "_build" / "html" / "index.html")
+
+    def run(*words):
+        executed.clear()
+        options = ["run", "--book", str(book), "--store", str(tmp_path / "store"), "--profile", "smoke", "--jobs", "1"]
+        return CliRunner().invoke(cli.make_app(two_parts), [*options, *words], catch_exceptions=False).output
+
+    assert "cells: reused 0, computed 6" in run() and list(executed) == ["one/chapter", "two/chapter", "summary"]
+    output = run("--set", "two.seeds=2")
+    assert "cells: reused 6, computed 3" in output
+    assert executed == {"two/chapter": ["two.seeds=2"], "summary": ["two.seeds=2"]}
+    assert "two/chapter: 0.0 s (changed: cells, parameters, profile)" in output and "reused 1, computed 2" in output
+    assert "cells: reused 9" in run("--set", "two.seeds=2") and not executed
+    assert "cells: reused 6, computed 0" in run() and list(executed) == ["two/chapter", "summary"]
+    assert "cells: reused 3, computed 0" in run("--only", "one/chapter") and not executed
+    run("--set", "device=cuda")
+    assert list(executed) == ["one/chapter", "two/chapter", "summary"]  # a key of no part concerns all
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("one.sed=2", "error: set: no key 'one.sed'; the nearest is 'one.seeds'"),
+        ("one.seeds=two", "error: one.seeds: got 'two'; input should be a valid integer"),
+        ("one.xs=1", "error: one.xs: got 1; input should be a valid list"),
+        ("one", "error: set: got 'one'; accepted: key=value"),
+    ],
+)
+def test_wrong_settings_are_refused_before_anything_runs(two_parts, monkeypatch, tmp_path, setting, message):
+    book = make_book(tmp_path, "1", "one/chapter")
+    words = ["run", "--book", str(book), "--store", str(tmp_path / "store"), "--set", setting]
+    assert main(two_parts, monkeypatch, *words) == message
+    assert not (tmp_path / "store").exists() and not (book / "_build").exists()
+
+
+TINY = """
+from types import SimpleNamespace
+
+from pydantic import BaseModel
+
+from infocap.study import cli
+from infocap.study.sweep import Progress
+
+
+class Profile(BaseModel):
+    name: str
+    device: str = "cpu"
+
+
+def load_profile(name, settings=()):
+    return Profile(name=name)
+
+
+def compute(names, profile, store, jobs):
+    return Progress(0, 0)
+
+
+if __name__ == "__main__":
+    cli.main(SimpleNamespace(TABLES={}, load_profile=load_profile, compute=compute))
+"""
+
+
+def test_make_book_fails_with_the_place_and_keeps_the_notebook(tmp_path):
+    """From the shell, with the project's Makefile and a command line without experiments."""
+    book = make_book(tmp_path, "a = 1\n1 / 0")
+    (tmp_path / "tiny.py").write_text(TINY)
+    makefile = Path(__file__).parents[2] / "Makefile"
+    command = ["make", "-f", str(makefile), "-o", "setup", "book", f"INFOCAP={sys.executable} tiny.py", "ONLY=toy/one"]
+    outcome = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert outcome.returncode != 0 and "toy/one: failed (new)" in outcome.stdout
+    message = "error: book/toy/one.ipynb, cell 2 of 2, line 2, `1 / 0`: ZeroDivisionError: division by zero"
+    assert message in outcome.stderr
+    kept = nbformat.read(book / "_build" / "failed" / "toy" / "one.ipynb", as_version=4)
+    assert any(output.output_type == "error" for cell in kept.cells for output in cell.get("outputs", []))
+    assert "Traceback" not in outcome.stdout + outcome.stderr and "\r" not in outcome.stderr  # no bar in a log
+    assert not (book / "_build" / "html").exists()
 
 
 def main(catalogue, monkeypatch, *words):
