@@ -4,6 +4,7 @@ PROFILE ?= quick
 ONLY ?=
 SET ?=
 COURSE ?= book/_build/course
+STORE ?=
 VENV := .venv
 RUN := $(VENV)/bin/python
 INFOCAP := $(RUN) -m infocap
@@ -14,7 +15,7 @@ UV := $(VENV)/bin/uv
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 22
-	@echo "  PROFILE=smoke|quick|full   ONLY='chapter ...'   SET='key=value ...'   PYTHON=python3.12"
+	@echo "  PROFILE=smoke|quick|full   ONLY='chapter ...'   SET='key=value ...'   STORE=folder   PYTHON=python3.12"
 
 setup: $(VENV)/ready  ## install everything into .venv
 
@@ -26,7 +27,7 @@ $(VENV)/ready: lib/requirements.lock lib/pyproject.toml
 	touch $@
 
 book: setup  ## run every chapter (PROFILE=quick) and render book/_build/html
-	$(INFOCAP) run --profile $(PROFILE) $(foreach name,$(ONLY),--only $(name)) $(foreach pair,$(SET),--set $(pair))
+	$(INFOCAP) run --profile $(PROFILE) $(foreach name,$(ONLY),--only $(name)) $(foreach pair,$(SET),--set $(pair)) $(if $(STORE),--store $(STORE))
 
 test: setup  ## the whole test suite
 	$(RUN) -m pytest tests

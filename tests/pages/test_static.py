@@ -128,3 +128,26 @@ def test_the_scorecard_and_its_file_say_the_same(soups):
 def test_no_page_shows_this_machine(soups):
     places = {f"{Path(__file__).parents[2]}/", f"{Path.home()}/"} - {"//"}
     report([f"{name}: {place}" for name, soup in soups.items() for place in places if place in soup.get_text()])
+
+
+def test_notebooks_have_launch_buttons_that_lead_to_their_source(html, soups):
+    """And pages of prose, which have nothing to launch, have none."""
+    problems = []
+    for name, soup in soups.items():
+        links = [tag["href"] for tag in soup.select(".dropdown-launch-buttons a[href]")]
+        source = f"book/{name.removesuffix('.html')}.ipynb"
+        wanted = [
+            f"https://mybinder.org/v2/gh/infocap-book/infocap/main?urlpath=lab/tree/{source}",
+            f"https://colab.research.google.com/github/infocap-book/infocap/blob/main/{source}",
+        ]
+        if links != (wanted if (html.parents[2] / source).exists() else []):
+            problems.append(f"{name}: {links}")
+    report(problems)
+
+
+def test_the_status_page_names_every_chapter_and_its_manifest(html, soups):
+    manifest = json.loads((html / "manifest.json").read_text(encoding="utf-8"))
+    page = soups["status.html"]
+    assert page.select_one("article a[download]")["href"] == "manifest.json"
+    links = {tag["href"] for tag in page.select("article table a[href]")}
+    assert links == {f"{name}.html" for name in manifest["chapters"]} and links

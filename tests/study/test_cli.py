@@ -239,6 +239,7 @@ def test_make_book_fails_with_the_place_and_keeps_the_notebook(tmp_path):
     (tmp_path / "tiny.py").write_text(TINY)
     makefile = Path(__file__).parents[2] / "Makefile"
     command = ["make", "-f", str(makefile), "-o", "setup", "book", f"INFOCAP={sys.executable} tiny.py", "ONLY=toy/one"]
+    command += [f"STORE={tmp_path / 'store'}"]
     outcome = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert outcome.returncode != 0 and "toy/one: failed (new)" in outcome.stdout
     message = "error: book/toy/one.ipynb, cell 2 of 2, line 2, `1 / 0`: ZeroDivisionError: division by zero"

@@ -1,0 +1,84 @@
+"""The files that `how-to-run` shows for clusters do what the page says, as far as no cluster is needed to see it."""
+
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+BOOK = Path(__file__).resolve().parents[2] / "book"
+CLUSTER = BOOK / "cluster"
+
+
+def test_the_page_shows_each_file():
+    shown = re.findall(r"\{literalinclude\} cluster/(\S+)", (BOOK / "how-to-run.md").read_text(encoding="utf-8"))
+    assert sorted(shown) == sorted(path.name for path in CLUSTER.iterdir())
+
+
+def test_the_tasks_of_the_array_cover_the_sweep(tmp_path):
+    """bash runs the script as SLURM would, with a stand-in that writes down its arguments."""
+    script = CLUSTER / "slurm_array.sh"
+    subprocess.run(["bash", "-n", script], check=True)
+    first, last = map(int, re.search(r"^#SBATCH --array=(\d+)-(\d+)$", script.read_text(), re.MULTILINE).groups())
+    assert first == 0 and last > 0
+    stand_in = tmp_path / ".venv" / "bin" / "python"
+    stand_in.parent.mkdir(parents=True)
+    stand_in.write_text('#!/usr/bin/env bash\necho "$@"\n')
+    stand_in.chmod(0o755)
+    seen = []
+    for task in (first, last):
+        values = {"SLURM_ARRAY_TASK_ID": task, "SLURM_ARRAY_TASK_COUNT": last + 1, "SLURM_CPUS_PER_TASK": 1}
+        environment = os.environ | {name: str(value) for name, value in values.items()}
+        command = ["bash", script, "--device", "cuda"]
+        outcome = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+        seen.append(outcome.stdout.strip())
+    start = "-m infocap sweep --profile full --store store --jobs 1 --shard"
+    assert seen == [f"{start} 0/{last + 1} --device cuda", f"{start} {last}/{last + 1} --device cuda"]
+
+
+@pytest.mark.filterwarnings("ignore:Port 8787 is already in use")
+def test_a_slurm_job_starts_one_worker_of_this_environment(monkeypatch):
+    from dask_jobqueue import SLURMCluster
+
+    commands = []
+
+    def scale(cluster, n=0, jobs=0):  # closing scales too, to 0
+        return jobs and commands.append((jobs, cluster.job_script()))
+
+    monkeypatch.setattr(SLURMCluster, "scale", scale)
+    monkeypatch.setattr(
+        subprocess, "run", lambda command: commands.append(command) or subprocess.CompletedProcess([], 3)
+    )
+    monkeypatch.setattr(sys, "argv", ["slurm_dask.py", "--profile", "full"])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_path(str(CLUSTER / "slurm_dask.py"), run_name="__main__")
+    assert caught.value.code == 3  # the sweep's own
+    (workers, script), sweep = commands
+    assert workers > 1 and "#SBATCH -n 1\n" in script and "#SBATCH --cpus-per-task=1\n" in script
+    assert "#SBATCH --mem=8G\n" in script and "#SBATCH -t 12:00:00\n" in script
+    address = re.search(rf"^{re.escape(sys.executable)} -m \S*dask\S* (?:worker )?(tcp://\S+)", script, re.MULTILINE)
+    assert "--nthreads 1" in script and sweep[-4:] == ["--scheduler", address.group(1), "--profile", "full"]
+    assert sweep[:-4] == [sys.executable, "-m", "infocap", "sweep"]
+
+
+def test_the_kubernetes_cluster_is_whole():
+    content = yaml.safe_load((CLUSTER / "kubernetes.yaml").read_text(encoding="utf-8"))
+    assert (content["apiVersion"], content["kind"]) == ("kubernetes.dask.org/v1", "DaskCluster")
+    name, spec = content["metadata"]["name"], content["spec"]
+    (worker,), (scheduler,) = (spec[role]["spec"]["containers"] for role in ("worker", "scheduler"))
+    assert (worker["name"], scheduler["name"]) == ("worker", "scheduler") and worker["image"] == scheduler["image"]
+    assert f"-t {worker['image']} " in (CLUSTER / "Dockerfile").read_text()
+    assert worker["args"][:2] == ["dask", "worker"] and scheduler["args"] == ["dask", "scheduler"]
+    assert all(isinstance(word, str) for word in worker["args"])
+    options = subprocess.run([sys.executable, "-m", "dask", "worker", "--help"], capture_output=True, text=True).stdout
+    assert all(word in options for word in worker["args"] if word.startswith("--"))
+    service = spec["scheduler"]["service"]
+    assert service["selector"] == {"dask.org/cluster-name": name, "dask.org/component": "scheduler"}
+    assert {port["targetPort"] for port in service["ports"]} == {port["name"] for port in scheduler["ports"]}
+    assert spec["worker"]["replicas"] > 1
+    page = (BOOK / "how-to-run.md").read_text(encoding="utf-8")
+    assert f"service/{name}-scheduler 8786" in page
