@@ -140,7 +140,7 @@ def test_notebooks_have_launch_buttons_that_lead_to_their_source(html, soups):
             f"https://mybinder.org/v2/gh/infocap-book/infocap/main?urlpath=lab/tree/{source}",
             f"https://colab.research.google.com/github/infocap-book/infocap/blob/main/{source}",
         ]
-        if links != (wanted if (html.parents[2] / source).exists() else []):
+        if links != (wanted if (Path(__file__).parents[2] / source).exists() else []):
             problems.append(f"{name}: {links}")
     report(problems)
 

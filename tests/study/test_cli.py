@@ -133,8 +133,11 @@ def test_run(invoke, tmp_path, monkeypatch):
     check_manifests(first, second)
     page = (book / "_build" / "stage" / "_status.md").read_text()
     assert "Profile `smoke` with `` xs=[1] ``, device `cpu`" in page and "1 reused, 0 computed" in page
-    row = r"\| \[\]\(/toy/one\.ipynb\) \| reused \| \d+\.\d \| \d+\.\d s, cell \d: `` p.*`` \| 20.* UTC, `.*`, `smoke` "
-    assert re.search(row, page) and re.search(r"\| `toy/table` \| 1 of 1 \| \d\.\d \| \d\.\d s \| `cpu` \| `", page)
+    last = r"20\d\d-\d\d-\d\d \d\d:\d\d UTC, \w+(\+changes)?, `smoke` with `` xs=\[1\] ``"
+    assert re.search(
+        rf"\| \[toy / one\]\(/toy/one\.ipynb\) \| reused \| \d+\.\d \| \d+\.\d s, cell \d \| {last} \|", page
+    )
+    assert re.search(r"\| toy / table \| 1 of 1 \| \d\.\d \| \d\.\d s \| cpu \| \w+(\+changes)? \|", page)
 
 
 def check_manifests(first, second):

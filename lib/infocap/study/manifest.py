@@ -78,23 +78,26 @@ def write_page(book: Path, manifest: dict[str, Any]) -> None:
         "|---|---|--:|---|---|",
     ]
     for name, chapter in manifest["chapters"].items():
-        did = ", ".join(filter(None, (chapter["this build"], chapter["why"])))
+        did = ": ".join(filter(None, (chapter["this build"], chapter["why"])))
         slowest = max(chapter["cells"], key=lambda cell: cell["seconds"], default=None)
-        place = f"{slowest['seconds']:.1f} s, cell {slowest['cell']}: {_code(slowest['code'])}" if slowest else ""
-        last = f"{_time(chapter['executed'])}, `{chapter['commit']}`, {_profile(chapter['parameters'])}"
-        lines.append(f"| [](/{name}.ipynb) | {did} | {chapter['seconds']:.1f} | {place} | {last} |")
+        place = f"{slowest['seconds']:.1f} s, cell {slowest['cell']}" if slowest else ""
+        last = f"{_time(chapter['executed'])}, {_listed(chapter['commit'])}"
+        used = chapter["parameters"]
+        if used["settings"] or used["profile"] != manifest["profile"]:
+            last += f", {_profile(used)}"
+        lines.append(f"| [{_spaced(name)}](/{name}.ipynb) | {did} | {chapter['seconds']:.1f} | {place} | {last} |")
     lines += [
         "",
         "## Tables",
         "",
-        "| Table | Cells | Seconds | Slowest cell | Device | Computed at |",
-        "|---|--:|--:|--:|---|---|",
+        "| Table | Cells | Seconds | Slowest cell | Device | Commit |",
+        "|---|---|--:|--:|---|---|",
     ]
     for name, facts in manifest["tables"].items():
         slowest = f"{max(facts['cell_seconds'], default=0):.1f} s"
         device, commits = _listed(facts["device"]), _listed(facts["commit"])
         finished = f"{facts['finished']} of {facts['cells']}"
-        lines.append(f"| `{name}` | {finished} | {facts['seconds']:.1f} | {slowest} | {device} | {commits} |")
+        lines.append(f"| {_spaced(name)} | {finished} | {facts['seconds']:.1f} | {slowest} | {device} | {commits} |")
     replace(book / "_build" / "stage" / "_status.md", ("\n".join(lines) + "\n").encode())
 
 
@@ -103,15 +106,15 @@ def _time(text: str) -> str:
 
 
 def _profile(facts: dict[str, Any]) -> str:
-    changes = [f"with {_code(setting)}" for setting in facts.get("settings", [])]
+    # A setting is a line of code: in two backticks, since it may hold one, and with its bars escaped for tables.
+    changes = [f"with `` {setting} ``".replace("|", r"\|") for setting in facts["settings"]]
     return " ".join([f"`{facts['profile']}`", *changes])
 
 
-def _code(text: str) -> str:
-    """A line of code for a cell of a table."""
-    short = text if len(text) <= 40 else f"{text[:39]}…"
-    return "`` {} ``".format(short.replace("|", r"\|"))
+def _spaced(name: str) -> str:
+    """A long name that may be folded in a narrow column."""
+    return name.replace("/", " / ")
 
 
 def _listed(value: str | list[str]) -> str:
-    return ", ".join(f"`{part}`" for part in ([value] if isinstance(value, str) else value))
+    return ", ".join([value] if isinstance(value, str) else value)
