@@ -1,5 +1,6 @@
 """A chapter runs when something that it shows has changed, and a cell that raises says where."""
 
+import io
 import os
 import re
 from datetime import datetime
@@ -7,6 +8,7 @@ from datetime import datetime
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from tqdm import tqdm
 
 from infocap.study import runner
 from infocap.study.runner import ChapterError, chapters, check_parameters, record, render, stage
@@ -191,6 +193,27 @@ def test_chapters_of_one_folder_run_at_the_same_time(book):
     stage(book, dict.fromkeys(names, USED), dict.fromkeys(names, {}), jobs=2)
     for name in ("one/first", "one/second"):
         assert staged(book, name).cells[-1].outputs[0].text == f"{name}\n"
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_each_chapter_has_a_bar_with_the_remaining_time_in_a_terminal_only(book, monkeypatch):
+    shown = []
+
+    def execute_notebook(source, kept, parameters, *, progress_bar, **options):
+        for terminal in (Terminal(), io.StringIO()):
+            with tqdm(total=4, file=terminal, mininterval=0, ncols=80, **progress_bar) as bar:
+                bar.update(1)
+                bar.refresh()
+            shown.append(terminal.getvalue())
+        raise RuntimeError("enough seen")
+
+    monkeypatch.setattr(runner.papermill, "execute_notebook", execute_notebook)
+    assert "enough seen" in runner.execute(book, "last", USED, {}, workers=2)
+    assert re.search(r"last:  25%\|.*\| 1/4 \[00:00<00:\d\d, ", shown[0]) and not shown[1]
 
 
 def test_unknown_chapters_are_refused(book):

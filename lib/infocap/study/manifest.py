@@ -40,7 +40,7 @@ def gather(
     stamp = {name: value for name, value in provenance.stamp().items() if name not in ("device", "threads")}
     chapters = {}
     for name in runner.chapters(book):
-        did = "not asked for" if name not in reasons else "executed" if reasons[name] else "reused"
+        did = "as it was" if name not in reasons else "executed" if reasons[name] else "reused"
         chapters[name] = {"this build": did, "why": reasons.get(name, "")} | runner.record(book, name)
     return {
         "built": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -88,7 +88,7 @@ def write_page(book: Path, manifest: dict[str, Any]) -> None:
         lines.append(f"| [{_spaced(name)}](/{name}.ipynb) | {did} | {chapter['seconds']:.1f} | {place} | {last} |")
     lines += [
         "",
-        "## Tables",
+        "## Tables that this build read",
         "",
         "| Table | Cells | Seconds | Slowest cell | Device | Commit |",
         "|---|---|--:|--:|---|---|",
