@@ -4,12 +4,14 @@ One file per cell, named by the cell's key. A file is written to a temporary nam
 renamed, so that it is whole or absent; names are content addresses, so two processes on one store can only write the
 same thing twice. Arrays and JSON share one safetensors file; nothing is pickled.
 
-Conventions: a file whose checksum does not match is treated as absent, reported, and replaced when it is next
-computed.
+Conventions: a file that is not a whole record (its checksum does not match, it is a pipe, it claims an absurd size)
+is treated as absent, reported, and replaced when it is next computed. A checksum guards against accidents and foreign
+files; who may write to the folder may also forge a result.
 """
 
 import hashlib
 import json
+import os
 import time
 import warnings
 from collections.abc import Iterator
@@ -25,6 +27,9 @@ from safetensors.numpy import save
 from infocap._files import replace
 
 __all__ = ["DamagedRecordWarning", "Record", "Store"]
+
+
+_LARGEST = 2**30  # bytes; the largest record of the book has a few million
 
 
 class DamagedRecordWarning(UserWarning):
@@ -93,7 +98,8 @@ class Store:
         """Writes a record; afterwards it is whole on disk, whatever happens to this process.
 
         Raises:
-            TypeError: A result is neither JSON-able nor an array of numbers.
+            TypeError: A result is neither JSON-able nor an array of numbers, or it is too large.
+            OSError: The store cannot be written to, such as on a full disk.
         """
         arrays = {
             name: np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
@@ -104,7 +110,32 @@ class Store:
             content = save(arrays, metadata={"record": text, "sha256": _checksum(key, text, arrays)})
         except SafetensorError as error:
             raise TypeError(f"arrays: {error}") from error
-        replace(self.path(key), content)
+        if len(content) > _LARGEST:
+            raise TypeError(f"arrays: got a record of {len(content)} bytes; accepted: up to {_LARGEST}")
+        path = self.path(key)
+        try:
+            if path.is_dir():  # whatever it holds is not ours to remove
+                path.rename(path.with_suffix(f".moved-{time.time_ns()}"))
+            replace(path, content)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def require_writable(self) -> None:
+        """Refuses a store that could not keep a result, before one is computed.
+
+        Raises:
+            OSError: The folder cannot be made or written to.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.root, os.W_OK | os.X_OK):
+                raise PermissionError("it is read-only")
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> OSError:
+        kept = "finished cells are kept, and the next run goes on from there"
+        return OSError(f"store: cannot write to {self.root} ({error.strerror or error}); {kept}")
 
     def verify(self) -> list[str]:
         """Reads every record; returns the keys of the damaged ones."""
@@ -122,16 +153,28 @@ class Store:
         """Removes all records but those in ``keep``, and what killed writers left; returns the bytes freed."""
         stale = [self.path(key) for key in self if key not in keep]
         hour_ago = time.time() - 3600  # a younger temporary file may belong to a writer that is alive
-        stale += [path for path in self.root.glob("??/*.tmp") if path.stat().st_mtime < hour_ago]
-        freed = sum(path.stat().st_size for path in stale)
+        stale += self.root.glob("??/*.tmp")
+        freed = 0
         for path in stale:
-            path.unlink(missing_ok=True)
+            try:
+                status = path.lstat()
+                if path.suffix == ".tmp" and status.st_mtime > hour_ago:
+                    continue
+                path.unlink()
+            except (FileNotFoundError, IsADirectoryError):  # another process was faster; a folder is not ours
+                continue
+            freed += status.st_size
         return freed
 
     def _read(self, key: str) -> Record:
         path = self.path(key)
         if not path.exists():
             raise FileNotFoundError(path)
+        if not path.is_file():  # reading a pipe would never end
+            raise ValueError("not a file")
+        size = path.stat().st_size
+        if size > _LARGEST:
+            raise ValueError(f"{size} bytes, more than any record")
         try:
             with safe_open(path, framework="np") as file:
                 metadata = file.metadata() or {}
@@ -139,9 +182,16 @@ class Store:
             text = metadata.get("record", "")
             if metadata.get("sha256") != _checksum(key, text, arrays):
                 raise ValueError("the checksum does not match")
-            return Record(*json.loads(text), arrays=arrays)
-        except (SafetensorError, TypeError) as error:
+            parts = json.loads(text)
+            if [type(part) for part in parts] != [str, dict, dict, dict]:
+                raise TypeError("its parts have other types")
+            return Record(*parts, arrays=arrays)
+        except (SafetensorError, TypeError, AttributeError, RecursionError) as error:  # of numpy types that do not exist
             raise ValueError(f"not a whole record ({error})") from error
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise OSError(f"store: cannot read {path} ({error})") from error
 
 
 def _checksum(key: str, text: str, arrays: dict[str, np.ndarray]) -> str:

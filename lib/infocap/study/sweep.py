@@ -104,6 +104,7 @@ def sweep(
         How many cells were reused and computed.
 
     Raises:
+        OSError: The store cannot be written to; what it held before, and all cells that arrived until then, it keeps.
         SweepError: After all other cells were stored, if some failed; names each with its fields and error.
     """
     index, count = shard
@@ -117,6 +118,7 @@ def sweep(
         return outcome
     if jobs is None:
         jobs = min(len(missing), joblib.cpu_count(only_physical_cores=True))
+    store.require_writable()
     failures = []
     with joblib.Parallel(n_jobs=jobs, return_as="generator_unordered") as parallel:
         done = parallel(joblib.delayed(_measure)(measures[task.table], task) for task in missing)

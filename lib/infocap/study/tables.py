@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError
 from scipy import stats
 
 from infocap._files import replace
@@ -41,20 +42,47 @@ class Table:
     arrays: Sequence[dict[str, np.ndarray]] = ()
 
 
+class _File(BaseModel):
+    """What a table's file must hold."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    name: str
+    profile: str
+    rows: list[dict[str, Any]]
+    provenance: dict[str, Any]
+
+
 def write(table: Table, path: str | Path) -> None:
     """Writes a table as JSON: ``name``, ``profile``, ``rows`` and ``provenance``.
 
     Numbers are written to the last digit; NaN and infinities, which JSON lacks, become ``null``; arrays are left out.
+
+    Raises:
+        OSError: The file cannot be written.
     """
     rows = _without_nan(table.frame.to_dict("records"))
     content = {"name": table.name, "profile": table.profile, "rows": rows, "provenance": table.provenance}
-    replace(Path(path), (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+    try:
+        replace(Path(path), (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+    except OSError as error:
+        raise OSError(f"table: cannot write {path} ({error.strerror or error})") from error
 
 
 def read(path: str | Path) -> Table:
-    """Reads a table that ``write`` wrote."""
-    content = json.loads(Path(path).read_text(encoding="utf-8"))
-    return Table(content["name"], content["profile"], pd.DataFrame(content["rows"]), content["provenance"])
+    """Reads a table that ``write`` wrote.
+
+    Raises:
+        ValueError: The file holds something else; names it, what is wrong, and what is accepted.
+        OSError: It cannot be read.
+    """
+    try:
+        content = _File.model_validate_json(Path(path).read_bytes())
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = "".join(f"{part}: " for part in fault["loc"])
+        accepted = "what write wrote: name, profile, rows (one dictionary each) and provenance"
+        raise ValueError(f"{path}: {place}{fault['msg']}; accepted: {accepted}") from None
+    return Table(content.name, content.profile, pd.DataFrame(content.rows), content.provenance)
 
 
 def _without_nan(value: Any) -> Any:
