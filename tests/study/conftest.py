@@ -128,7 +128,7 @@ def catalogue(package, tmp_path):
     book = SimpleNamespace(
         TABLES={"toy/table": package.load()},
         CLAIMS=[Claim("toy/positive", "y exceeds one half.", "book", "here", "toy/table", rule)],
-        load_profile=lambda name="quick", settings=(): profiles.load(Size, folder / f"{name}.toml", settings),
+        load_profile=lambda name="quick", settings=(): profiles.load(Size, folder, name, settings),
     )
     return with_functions(book)
 

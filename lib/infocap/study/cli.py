@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +23,7 @@ from infocap.study.tables import write
 
 __all__ = ["main", "make_app"]
 
+_UsageError = typer.BadParameter.__base__  # typer does not export it
 ProfileName = Annotated[str, typer.Option(help="smoke, quick or full")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change one key; repeatable")]
 StorePath = Annotated[str | None, typer.Option(help="folder of the store; default: the user's cache")]
@@ -175,9 +177,20 @@ def make_app(catalogue) -> typer.Typer:
 def main(catalogue) -> None:
     """Runs the command line; a fault that a person can mend is a message, not a traceback."""
     try:
-        make_app(catalogue)()
-    except (runner.ChapterError, SweepError, ValueError, OSError) as error:
+        sys.exit(make_app(catalogue)(standalone_mode=False))
+    except (runner.ChapterError, SweepError) as error:  # a report on several failures
         raise SystemExit(f"error: {error}") from None
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"error: {_one_line(str(error))}") from None
+    except _UsageError as error:
+        if message := error.format_message():  # without any argument the help was shown
+            print(f"error: {_one_line(message)} (try --help)", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+
+
+def _one_line(text: str) -> str:
+    """A message without line breaks and control characters, which may come from what a person typed or a file holds."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _part(table: str) -> str:

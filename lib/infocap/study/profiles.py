@@ -21,12 +21,13 @@ class ProfileError(ValueError):
     """A profile that cannot be used; the message names the key and what is accepted."""
 
 
-def load(model: type[Model], path: Path, settings: Sequence[str] = ()) -> Model:
+def load(model: type[Model], folder: Path, name: str, settings: Sequence[str] = ()) -> Model:
     """Reads a profile and applies settings.
 
     Args:
         model: The pydantic model that every profile must fit.
-        path: A TOML file.
+        folder: Holds a TOML file for each profile.
+        name: Of a profile, such as ``quick``.
         settings: Strings ``key=value``; the key is dotted, the value is written as in TOML (quotes around a string
             may be left out).
 
@@ -34,22 +35,30 @@ def load(model: type[Model], path: Path, settings: Sequence[str] = ()) -> Model:
         The checked profile.
 
     Raises:
-        ProfileError: One line per fault: the key, what came, what is accepted.
+        ProfileError: The first fault: the key, what came, what is accepted; and how many more there are.
     """
-    if not path.exists():
-        names = sorted(other.stem for other in path.parent.glob("*.toml"))
-        raise ProfileError(f"profile: no profile {path.stem!r}; accepted: {', '.join(names)}")
-    content = tomllib.loads(path.read_text(encoding="utf-8")) | {"name": path.stem}
-    profile = _check(model, content)
+    names = sorted(path.stem for path in folder.glob("*.toml"))
+    if name not in names:
+        raise ProfileError(f"profile: no profile {_shown(name)}; accepted: {', '.join(names)}")
+    path = folder / f"{name}.toml"
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8")) | {"name": name}
+    except (ValueError, RecursionError) as error:  # also of other encodings, and of integers with too many digits
+        raise ProfileError(f"{path}: not a TOML file ({error})") from None
+    try:
+        profile = _check(model, content)
+    except ProfileError as error:
+        raise ProfileError(f"{path}: {error}") from None
     if not settings:
         return profile
     known = [key for key in keys(profile.model_dump()) if key != "name"]
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
-            raise ProfileError(f"set: got {setting!r}; accepted: key=value")
+            raise ProfileError(f"set: got {_shown(setting)}; accepted: key=value")
         if key not in known:
-            raise ProfileError(f"set: no key {key!r}; the nearest is {get_close_matches(key, known, 1, 0)[0]!r}")
+            near = get_close_matches(key[:100], known, 1, 0)[0]
+            raise ProfileError(f"set: no key {_shown(key)}; the nearest is {near!r}")
         *parents, last = key.split(".")
         target = content
         for parent in parents:
@@ -68,25 +77,34 @@ def keys(content: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 def _value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        content = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
         return text
+    return content["value"] if len(content) == 1 else text  # a line break may begin another key
+
+
+def _shown(value: Any) -> str:
+    """A value as a message quotes it: not by the page."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number of more than 4300 digits"
+    return text if len(text) <= 100 else f"{text[:80]}... ({len(text)} characters)"
 
 
 def _check(model: type[Model], content: dict[str, Any]) -> Model:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        faults = []
-        for fault in error.errors():
-            place = ".".join(str(part) for part in fault["loc"])
-            came = "" if isinstance(fault["input"], dict) else f": got {fault['input']!r}"  # a table says too much
-            message = fault["msg"].removeprefix("Value error, ")
-            wanted = f"{message[0].lower()}{message[1:]}"
-            if fault["type"] == "extra_forbidden":
-                wanted = f"no such key; accepted: {', '.join(_accepted(model, fault['loc'][:-1]))}"
-            faults.append(f"{place}{came}; {wanted}")
-        raise ProfileError("\n".join(faults)) from None
+        fault, *more = error.errors()
+        place = ".".join(str(part) for part in fault["loc"])
+        came = "" if isinstance(fault["input"], dict) else f": got {_shown(fault['input'])}"  # a table says too much
+        message = fault["msg"].removeprefix("Value error, ")
+        wanted = f"{message[0].lower()}{message[1:]}"
+        if fault["type"] == "extra_forbidden":
+            wanted = f"no such key; accepted: {', '.join(_accepted(model, fault['loc'][:-1]))}"
+        others = f" (and {len(more)} more faults)" if more else ""
+        raise ProfileError(f"{place}{came}; {wanted}{others}") from None
 
 
 def _accepted(model: type[Model], place: Sequence[str | int]) -> list[str]:

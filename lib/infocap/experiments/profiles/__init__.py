@@ -48,4 +48,4 @@ def load_profile(name: str = "quick", settings: Sequence[str] = ()) -> Profile:
         >>> load_profile("quick", ["noisy_labels.main.epochs=20"]).noisy_labels.main.epochs
         20
     """
-    return profiles.load(Profile, Path(__file__).parent / f"{name}.toml", settings)
+    return profiles.load(Profile, Path(__file__).parent, name, settings)
