@@ -2,6 +2,7 @@
 
 import importlib
 import itertools
+import os
 import sys
 from textwrap import dedent
 from types import SimpleNamespace
@@ -89,7 +90,7 @@ def package(tmp_path, monkeypatch):
     folder = tmp_path / "path"
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)
-    monkeypatch.setenv("PYTHONPATH", str(folder))  # for worker processes
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)  # for worker processes
     monkeypatch.setattr(sys, "dont_write_bytecode", True)  # a rewritten module may keep its size and second
     return Package(folder)
 

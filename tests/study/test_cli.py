@@ -274,7 +274,7 @@ def test_a_chapter_that_raises_is_a_message_and_an_exit_code(catalogue, monkeypa
         (["sweep", "--set", "sed=1"], "error: set: no key 'sed'; the nearest is 'seeds'"),
         (["sweep", "--shard", "3/3"], "error: shard: got 3/3; accepted: i/n with 0 <= i < n"),
         (["sweep", "--set", "xs=[13]", "--set", "seeds=1", "--jobs", "1"], "error: 1 of 1 cells failed"),
-        (["run", "--book", "nowhere"], "error: book: got nowhere, which has no _toc.yml"),
+        (["run", "--book", "nowhere"], "error: book: got 'nowhere', which has no _toc.yml"),
     ],
 )
 def test_mistakes_are_messages_not_tracebacks(catalogue, monkeypatch, tmp_path, words, message):

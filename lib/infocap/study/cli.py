@@ -49,6 +49,7 @@ def make_app(catalogue) -> typer.Typer:
 
     @app.command()
     def run(
+        context: typer.Context,
         profile: ProfileName = "quick",
         only: Annotated[list[str] | None, typer.Option(help="chapter, such as noisy_labels/limit; repeatable")] = None,
         settings: Settings = None,
@@ -63,6 +64,7 @@ def make_app(catalogue) -> typer.Typer:
         chapters = only or runner.chapters(book)
         shared = {"profile": profile, "settings": settings, "store": store and str(Path(store).resolve())}
         runner.check(book, dict.fromkeys(chapters, shared))
+        context.with_resource(runner.alone(book))
         read = {chapter: parts_read(book / f"{chapter}.ipynb", catalogue.TABLES) for chapter in chapters}
         tables = [name for name in catalogue.TABLES if any(_part(name) in parts for parts in read.values())]
         progress = catalogue.compute(tables, chosen, place, jobs=jobs)

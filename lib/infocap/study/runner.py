@@ -7,6 +7,7 @@ that raises stops the build: the message names the notebook, the cell and the li
 """
 
 import ast
+import contextlib
 import hashlib
 import json
 import multiprocessing
@@ -16,11 +17,13 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import filelock
 import joblib
 import nbformat
 import papermill
@@ -29,7 +32,7 @@ from traitlets.config import Config
 
 from infocap.study.cells import code_fingerprint
 
-__all__ = ["ChapterError", "chapters", "check", "check_parameters", "execute", "record", "render", "stage"]
+__all__ = ["ChapterError", "alone", "chapters", "check", "check_parameters", "execute", "record", "render", "stage"]
 
 
 # Nobody else on the machine can talk to a kernel. (Sockets in files would collide between chapters of one folder.)
@@ -46,8 +49,32 @@ class ChapterError(RuntimeError):
 def chapters(book: Path) -> list[str]:
     """The notebooks of the table of contents, such as ``noisy_labels/limit``, in order."""
     if not (book / "_toc.yml").exists():
-        raise ChapterError(f"book: got {book}, which has no _toc.yml; accepted: the folder of the book")
+        raise ChapterError(f"book: got {str(book)!r}, which has no _toc.yml; accepted: the folder of the book")
     return [name for name in _pages(book) if (book / f"{name}.ipynb").exists()]
+
+
+@contextlib.contextmanager
+def alone(book: Path) -> Iterator[None]:
+    """Waits until no other process builds this book; one that was killed holds nobody up.
+
+    Raises:
+        ChapterError: Nothing can be written to the folder of the book.
+    """
+    folder = book / "_build"
+    lock = filelock.FileLock(folder / "lock")
+    try:
+        folder.mkdir(exist_ok=True)
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout:
+            print(f"waiting: another run builds {book}", flush=True)
+            lock.acquire()
+    except OSError as error:
+        raise ChapterError(f"book: cannot write to {folder} ({error.strerror or error})") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def stage(
@@ -169,22 +196,28 @@ def execute(book: Path, name: str, parameters: dict[str, Any], facts: dict[str, 
 
 
 def record(book: Path, name: str) -> dict[str, Any]:
-    """How a chapter was last executed; empty if it never was.
+    """How a chapter was last executed; empty if it never was, or if what was staged is no notebook.
 
     ``inputs`` (digests of what decides about reuse), ``commit``, ``parameters``, ``executed`` (the time, UTC),
     ``seconds``, and ``cells``: for each code cell its number in the notebook, its seconds and its first line.
     """
     staged = _staged(book, name)
-    return dict(nbformat.read(staged, as_version=4).metadata.get("infocap", {})) if staged.exists() else {}
+    try:
+        return dict(nbformat.read(staged, as_version=4).metadata.get("infocap", {}))
+    except Exception:  # absent, or nbformat fails in one of many ways
+        return {}
 
 
 def check_parameters(notebook: Path, parameters: dict[str, Any]) -> None:
     """Refuses a parameter that the notebook does not declare, where papermill would only warn.
 
     Raises:
-        ChapterError: Names the parameter, the notebook and the nearest valid name.
+        ChapterError: Names the parameter, the notebook and the nearest valid name; or the file is no notebook.
     """
-    declared = papermill.inspect_notebook(notebook)
+    try:
+        declared = papermill.inspect_notebook(notebook)
+    except Exception as error:  # of a malformed file, nbformat raises many types
+        raise ChapterError(f"{notebook}: not a notebook ({str(error)[:200]!r}); accepted: nbformat 4 JSON") from None
     for name, value in parameters.items():
         if name not in declared:
             near = get_close_matches(name, declared, n=1)
@@ -201,9 +234,19 @@ def check_parameters(notebook: Path, parameters: dict[str, Any]) -> None:
 def render(book: Path) -> Path:
     """Renders the stage with Jupyter Book, warnings as errors; returns the path of the first page.
 
+    After a render that was killed or failed, all pages are rendered anew: Sphinx would take a page that was half
+    written for finished, leave out the search index, and keep silent about warnings that it gave before.
+
     Raises:
         ChapterError: The renderer failed; its output has been printed.
     """
+    build = book / "_build"
+    unfinished = build / "rendering"
+    if unfinished.exists():
+        for folder in (build / "html", build / ".doctrees"):
+            shutil.rmtree(folder, ignore_errors=True)
+    build.mkdir(exist_ok=True)
+    unfinished.touch()
     start = "from jupyter_book.cli.main import main; main()"  # it has no __main__
     command = [sys.executable, "-c", start, "build", str(book / "_build" / "stage")]
     command += ["--path-output", str(book), "-W", "-n", "--keep-going", "-q"]
@@ -212,7 +255,8 @@ def render(book: Path) -> Path:
     if outcome.returncode:
         print(outcome.stdout)
         raise ChapterError("the pages were not rendered without warnings, see the lines above")
-    return book / "_build" / "html" / "index.html"
+    unfinished.unlink()
+    return build / "html" / "index.html"
 
 
 def _pages(book: Path) -> list[str]:
@@ -224,7 +268,13 @@ def _pages(book: Path) -> list[str]:
             return own + [name for key in ("parts", "chapters", "sections") for name in walk(node.get(key, []))]
         return []
 
-    return walk(yaml.safe_load((book / "_toc.yml").read_text(encoding="utf-8")))
+    try:
+        names = walk(yaml.safe_load((book / "_toc.yml").read_bytes()))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # YAML may even contain itself
+        raise ChapterError(f"{book / '_toc.yml'}: not a table of contents ({' '.join(str(error).split())})") from None
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ChapterError(f"{book / '_toc.yml'}: got pages {names}; accepted: a table of contents of Jupyter Book")
+    return names
 
 
 def _library() -> str:
