@@ -48,7 +48,7 @@ def setup(app):
     app.connect("html-page-context", wait)
     return {"parallel_read_safe": True}
 '''
-MAIN = '''
+MAIN = """
 from types import SimpleNamespace
 
 from pydantic import BaseModel
@@ -73,7 +73,7 @@ book.compute = lambda names, profile, store, **options: sweep(
 )
 if __name__ == "__main__":
     cli.main(book)
-'''
+"""
 CONFIG = """
 title: Tiny
 only_build_toc_files: true

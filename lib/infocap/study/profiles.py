@@ -97,7 +97,7 @@ def _check(model: type[Model], content: dict[str, Any]) -> Model:
         return model.model_validate(content)
     except ValidationError as error:
         fault, *more = error.errors()
-        place = ".".join(str(part) for part in fault["loc"])
+        place = ".".join(str(part)[:100] for part in fault["loc"])
         came = "" if isinstance(fault["input"], dict) else f": got {_shown(fault['input'])}"  # a table says too much
         message = fault["msg"].removeprefix("Value error, ")
         wanted = f"{message[0].lower()}{message[1:]}"

@@ -186,7 +186,12 @@ class Store:
             if [type(part) for part in parts] != [str, dict, dict, dict]:
                 raise TypeError("its parts have other types")
             return Record(*parts, arrays=arrays)
-        except (SafetensorError, TypeError, AttributeError, RecursionError) as error:  # of numpy types that do not exist
+        except (
+            SafetensorError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ) as error:  # of numpy types that do not exist
             raise ValueError(f"not a whole record ({error})") from error
         except FileNotFoundError:
             raise

@@ -9,6 +9,7 @@ cells in flight.
 import json
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -127,6 +128,10 @@ def sweep(
                 if isinstance(result, Record):
                     store.put(task.key, result)
                     continue
+            except OSError:  # the store takes no more: stop the workers, which joblib would complain about
+                with warnings.catch_warnings(action="ignore"):
+                    done.close()
+                raise
             except TypeError as error:  # no store can hold it
                 result = error
             failures.append(f"{task.table} {fields(task.cell)}\n{result}")
