@@ -162,6 +162,6 @@ def two_parts(package, tmp_path):
     modules = {"one": package.load("one.table"), "two": importlib.import_module(f"{package.name}.two.table")}
     book = SimpleNamespace(
         TABLES={f"{part}/table": module for part, module in modules.items()},
-        load_profile=lambda name="quick", settings=(): profiles.load(TwoParts, folder / f"{name}.toml", settings),
+        load_profile=lambda name="quick", settings=(): profiles.load(TwoParts, folder, name, settings),
     )
     return with_functions(book)
