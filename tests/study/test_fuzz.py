@@ -1,4 +1,4 @@
-"""Whatever is typed or lies in a file ends in one line that says what is wrong: 1,120 cases, the same in every run."""
+"""Whatever is typed or lies in a file ends in one line that says what is wrong: 1,320 cases, the same in every run."""
 
 import contextlib
 import io
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,12 +17,21 @@ import infocap.experiments.profiles as book_profiles
 from infocap.experiments.profiles import Profile, load_profile
 from infocap.study import cli, profiles, runner
 from infocap.study.profiles import ProfileError
+from infocap.study.scorecard import with_stored
 from infocap.study.store import Store
 from infocap.study.sweep import Progress
 from infocap.study.tables import read
 
-CASES = {"command lines": 450, "settings": 200, "profiles": 150, "tables": 200, "contents": 60, "notebooks": 60}
-assert sum(CASES.values()) == 1120
+CASES = {
+    "command lines": 450,
+    "settings": 200,
+    "profiles": 150,
+    "tables": 200,
+    "claim files": 200,
+    "contents": 60,
+    "notebooks": 60,
+}
+assert sum(CASES.values()) == 1320
 
 
 def cases(kind):
@@ -203,6 +213,30 @@ def test_tables(tmp_path):
 
     check()
     assert len(refused) > CASES["tables"] / 2
+
+
+ROWS = pd.DataFrame({"claim": ["toy/positive"]})
+STORED = {"claim": "toy/positive", "profile": "full", "verdict": "reproduced", "evidence": "", "estimates": []}
+STORED |= {"device": "cpu", "commit": "1", "date": "2026-01-01"}
+
+
+def test_claim_files(tmp_path):
+    path, refused = tmp_path / "scorecard.json", []
+    part = st.sampled_from(list(STORED))
+
+    @cases("claim files")
+    @given(table_files() | st.builds(lambda part, new: json.dumps([STORED | {part: new}]).encode(), part, values))
+    def check(content):
+        path.write_bytes(content)
+        try:
+            assert len(with_stored(ROWS, path)) == 1
+        except ValueError as error:
+            refused.append(str(error))
+            assert str(error).startswith(f"{path}: ") and "; accepted: the output of" in str(error)
+            assert is_one_line(f"error: {cli._one_line(str(error))}") and len(str(error)) < 2000
+
+    check()
+    assert len(refused) > CASES["claim files"] / 2
 
 
 def notebook(code="profile = 'quick'\nsettings = []\nstore = None"):
