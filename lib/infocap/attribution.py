@@ -1,7 +1,7 @@
 """What else is said to measure how much an example matters?
 
 The baselines beside which sample information is read: influence functions, gradient norms, and confidences from
-cross-validation. None of them trains without an example; each looks at the trained network and asks less.
+cross-validation. None of them trains without an example; each looks at the trained network and asks less::
 
     influence       w_-i - w  ~  H^-1 g_i          g_i the gradient of example i's loss, H the Hessian of the sum
     TracIn          sum over checkpoints of learning_rate ||g_i||^2

@@ -276,7 +276,7 @@ class MarginBound:
 def margin_bound(kernel: Tensor, targets: Tensor, labels: Tensor, *, margin: float, delta: float) -> MarginBound:
     """Bounds the test error of the student that fits the targets with the least norm, with probability 1 - delta.
 
-    With q = ``g^T K^-1 g``, kappa the largest diagonal entry of K, N = nC, and c = 2 for one output, c = 4 C for more,
+    With q = ``g^T K^-1 g``, kappa the largest diagonal entry of K, N = nC, and c = 2 for one output, c = 4 C for more::
 
         violations   the fraction of inputs at which the targets reach the label by at most ``margin``
         complexity   c (sqrt q + 1) / (margin n) sqrt(N kappa)

@@ -33,7 +33,8 @@ class Counterexample:
     """Exact properties of the construction.
 
     Attributes:
-        n, k: Training examples; bits of a vector.
+        n: Training examples.
+        k: Bits of a vector.
         samples: Number of training sets.
         hypotheses: Number of hypotheses that occur.
         single_information: The largest ``I(W; Z_i)``.

@@ -123,9 +123,9 @@ def _counts(name: str, value: Tensor) -> Tensor:
 def expected_mutual_information(counts: Tensor) -> Tensor:
     """What the plug-in estimate is on average when rows and columns are independent and both margins are held fixed.
 
-    Under that null each count is hypergeometric, so with margins a, b and N counts in all
+    Under that null each count is hypergeometric, so with margins a, b and N counts in all::
 
-        ``E I = sum_ij sum_n P(n; N, a_i, b_j) (n / N) ln(N n / (a_i b_j))``.
+        E I = sum_ij sum_n P(n; N, a_i, b_j) (n / N) ln(N n / (a_i b_j))
 
     This is the estimate's bias for independent variables: subtract it from ``mutual_information(counts)``.
 

@@ -2,7 +2,7 @@
 
 The empirical neural tangent kernel ``K(x, x') = J(x) J(x')^T`` with ``J(x) = d f(x) / d w``, over all trainable
 parameters, at the current weights and in evaluation mode. For Linear, Conv2d and BatchNorm layers it follows from
-their inputs and the derivatives at their outputs, so that the Jacobian is never held:
+their inputs and the derivatives at their outputs, so that the Jacobian is never held::
 
     Linear      (a . a' + 1) (delta . delta')              a: input, delta: derivative at the output
     Conv2d      sum over positions t, s of (u_t . u'_s + 1) (delta_t . delta'_s)          u: patches

@@ -2,7 +2,7 @@
 
 The linearized network ``f(x) = f0(x) + J(x) (w - w0)``, trained from ``w0`` on the sum of half squared errors plus
 ``ridge/2 ||w - w0||^2``, has weights ``w0 + J^T a``. To the end of training ``a = A^-1 r`` with ``A = K + ridge I``;
-without the rows I of an example, with ``B = A^-1``,
+without the rows I of an example, with ``B = A^-1``::
 
     e_I = B_II^-1 a_I                        the left-out residual
     a_-i - a = -B[:, I] e_I                  the change of the dual coefficients

@@ -1,7 +1,7 @@
 """What does training for a given time make of the residual, and how does a resolvent say the same?
 
 Gradient descent on a linear model turns the initial residual ``r`` into dual coefficients ``g(A) r``, where
-``A = K + ridge I`` and g depends on the horizon only:
+``A = K + ridge I`` and g depends on the horizon only::
 
     to the end       g(x) = 1 / x
     t steps          g(x) = (1 - (1 - eta x)^t) / x

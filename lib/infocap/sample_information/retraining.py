@@ -153,7 +153,7 @@ class LinearizationQuality:
 
     @property
     def trustworthy(self) -> bool:
-        """Whether closed-form scores describe this network: a prediction error of at most a tenth."""
+        """True if closed-form scores describe this network, by a prediction error of at most a tenth."""
         return self.prediction_error <= _TRUSTED
 
     def __str__(self) -> str:
