@@ -1,6 +1,7 @@
-"""Links from names in code to the pages of api/: sphinx-codeautolink, which trips over the sections of other extensions.
+"""Links from names in code to the pages of api/, by sphinx-codeautolink.
 
-Exercises and proofs hold sections without a title. It takes one title off its stack for each section, also for these.
+It keeps a stack of titles and takes one off at the end of each section. Exercises and proofs hold sections without a
+title, at which it would fail.
 """
 
 from docutils import nodes

@@ -16,6 +16,7 @@ BOOK = Path(__file__).resolve().parents[2] / "book"
 PATHS = [path for path in sorted(BOOK.rglob("*.ipynb")) if not {"_build", ".ipynb_checkpoints"} & set(path.parts)]
 NAMES = [path.relative_to(BOOK).with_suffix("").as_posix() for path in PATHS]
 EXERCISES = [path for path in PATHS if path.stem == "exercises"]
+CHAPTERS = [path for path in PATHS if path.parent != BOOK and path not in EXERCISES]
 PARAMETERS = {"profile", "settings", "store"}
 
 
@@ -151,6 +152,42 @@ def test_code_cells_are_short(path):
 def test_the_last_code_cell_prints_the_provenance(path):
     last = cells(path, "code")[-1].source
     assert re.search(r"^print\(.*(describe|stamp)\(", last, re.MULTILINE), last
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=str)
+def test_chapters_say_what_they_teach_and_sum_up(path):
+    first, *_, last = (cell.source for cell in cells(path, "markdown"))
+    assert re.search(
+        r"^:::\{admonition\} What you will learn\n:class: note\n\n(- .+\n)+\n\*\*Before you start\.\*\* ", first, re.M
+    )
+    assert [
+        cell for cell in cells(path, "code") if "style.time_to_run(" in cell.source and "remove-input" in tags(cell)
+    ]
+    summary = re.search(r"^:::\{admonition\} Summary\n:class: tip\n\n(?:- .+\n)+\n((?:.*\n)+?):::$", last, re.M)[1]
+    names = re.findall(r"^\*\*(\w+)\.\*\*", summary, re.M)
+    assert names == ["Paper", "Library", "Exercises", "Next"]
+    links = re.findall(r"\]\((?!https)(.+?)\)", summary)
+    assert "exercises.ipynb" in links and [link for link in links if link.startswith("../api/")]
+    assert all((path.parent / link).is_file() for link in links)
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=str)
+def test_papers_have_the_address_of_the_bibliography(path):
+    (last,) = cells(path, "markdown")[-1:]
+    papers = re.findall(r"\{cite:t\}`(\w+)`, \[arXiv ([\d.]+)\]\(https://arxiv\.org/abs/([\d.]+)\)", last.source)
+    assert len(papers) >= 2  # the paper and the thesis
+    entries = (BOOK / "references.bib").read_text(encoding="utf-8")
+    known = dict(re.findall(r"^@\w+\{(\w+),[^@]*?eprint = \{([\d.]+)\}", entries, re.M))
+    for key, number, address in papers:
+        assert number == address == known[key]
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=str)
+def test_figures_have_a_name_and_a_caption(path):
+    modules = figure_modules(path)
+    for cell in cells(path, "code"):
+        if figures(cell, modules):
+            assert {"name", "caption"} <= set(cell.metadata.get("mystnb", {}).get("figure", {})), cell.source
 
 
 @pytest.mark.parametrize("path", EXERCISES, ids=str)

@@ -60,9 +60,15 @@ def soups(html):
 
 
 @pytest.fixture(scope="session")
-def chapters(soups):
-    """The pages a reader reads: everything except the redirect and the search page."""
-    return [name for name in soups if name not in ("index.html", "search.html")]
+def pages(soups):
+    """Every page but the redirect to the first one."""
+    return [name for name in soups if name != "index.html"]
+
+
+@pytest.fixture(scope="session")
+def chapters(pages):
+    """The pages a reader reads: everything except the search page."""
+    return [name for name in pages if name != "search.html"]
 
 
 @pytest.fixture(scope="session")
@@ -167,15 +173,15 @@ UNFOLD = """() => {
 
 
 @pytest.fixture(scope="session")
-def visits(chromium, html, chapters):
-    """Open every chapter once: at phone width, then at desk width in light and in dark."""
+def visits(chromium, html, pages):
+    """Open every page once: at phone width, then at desk width in light and in dark."""
     from axe_playwright_python.sync_playwright import Axe
 
     axe = Axe()
     options = {"runOnly": {"type": "tag", "values": AXE_TAGS}, "resultTypes": ["violations"], "preload": False}
     context = chromium.new_context(viewport=PHONE, reduced_motion="reduce", color_scheme="light")
     found = {}
-    for name in chapters:
+    for name in pages:
         tab = Tab(context.new_page(), html)
         page = tab.open(name)
         page.evaluate(UNFOLD)

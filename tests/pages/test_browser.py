@@ -87,3 +87,55 @@ def test_theme_switch_is_remembered(tab):
     tab.open("notation.html")
     assert page.evaluate(theme) == "dark"
     assert tab.problems == []
+
+
+FOCUS = """() => {
+  const {tagName, className, innerText, href} = document.activeElement;
+  const summary = document.activeElement.closest("article") !== null;
+  return {tag: tagName, classes: String(className), text: (innerText ?? "").trim().slice(0, 40), href, summary};
+}"""
+
+
+def tab_stops(page, limit=400):
+    """What Tab reaches, in order, until it comes back to the page's start or leaves it."""
+    stops = []
+    for _ in range(limit):
+        page.keyboard.press("Tab")
+        stop = page.evaluate(FOCUS)
+        if stop["tag"] == "BODY":
+            break
+        stops.append(stop)
+    return stops
+
+
+def test_keyboard_reaches_everything(tab):
+    page = tab.open("noisy_labels/exercises.html")
+    stops = tab_stops(page)
+    assert stops[0]["text"] == "Skip to main content"
+    for classes in ("search-button", "theme-switch-button", "toggle-button"):
+        assert [stop for stop in stops if classes in stop["classes"]], f"Tab never reaches {classes}"
+    assert tab.problems == []
+
+
+def test_keyboard_skips_the_sidebar_and_opens_what_is_folded(tab):
+    page = tab.open("noisy_labels/exercises.html")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.evaluate("location.hash") == "#main-content"
+    page.keyboard.press("Tab")
+    assert (
+        page.evaluate(FOCUS)["summary"]
+        or "header" in page.evaluate("document.activeElement.closest('main, header').tagName").lower()
+    )
+    solution = page.locator("article .solution.toggle").first
+    button = solution.locator("button.toggle-button")
+    content = solution.locator(".section, p:not(.admonition-title)").first
+    assert not content.is_visible()
+    button.focus()
+    page.keyboard.press("Enter")
+    assert content.is_visible()
+    folded = page.locator("article details:not([open])").first
+    folded.locator("summary").focus()
+    page.keyboard.press("Enter")
+    assert folded.get_attribute("open") is not None
+    assert tab.problems == []

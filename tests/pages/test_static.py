@@ -102,6 +102,45 @@ def test_every_image_says_what_it_shows(soups):
     report(problems)
 
 
+def test_figures_and_equations_have_numbers(soups):
+    problems = []
+    for name, soup in soups.items():
+        for figure in soup.select("article figure"):
+            number = figure.select_one("figcaption .caption-number")
+            if number is None or not re.fullmatch(r"Fig\. \d+(\.\d+)*\s*", number.get_text()):
+                problems.append(f"{name}: no number at {figure.get('id')}: {figure.get_text(' ', strip=True)[:80]!r}")
+        for equation in soup.select("article div.math[id^=equation-]"):
+            if not re.match(r"\(\d+(\.\d+)*\)", equation.get_text().strip()):
+                problems.append(f"{name}: no number at {equation['id']}")
+    assert any(soup.select("article figure") for soup in soups.values())
+    report(problems)
+
+
+def test_references_lead_to_what_they_name(soups):
+    """Sphinx leaves a reference that it cannot resolve as text, of the same class and without a link."""
+    kinds = ["std-ref", "std-numref", "std-term", "std-doc", "prf-ref", "eq", "py", "cite", "myst"]
+    problems = [
+        f"{name}: {tag.get_text()[:80]!r} leads nowhere"
+        for name, soup in soups.items()
+        for tag in soup.select(", ".join(f"article .xref.{kind}" for kind in kinds))
+        if tag.find_parent("a") is None and tag.find("a") is None and not tag.find_parent("dt")
+    ]
+    for name, soup in soups.items():
+        for link in soup.select(
+            "article a.reference.internal[href*='#fig-'], article a.reference.internal[href*='#equation-']"
+        ):
+            if not re.search(r"\d", link.get_text()):
+                problems.append(f"{name}: {link['href']} shows no number: {link.get_text()!r}")
+    report(problems)
+
+
+def test_code_leads_to_the_pages_of_the_library(soups):
+    for name, soup in soups.items():
+        if re.match(r"[a-z_]+/(?!exercises)", name) and not name.startswith("api/"):
+            links = [link["href"] for link in soup.select("div.cell_input a.sphinx-codeautolink-a")]
+            assert [link for link in links if link.startswith("../api/") and "#infocap." in link], name
+
+
 def test_every_page_is_in_the_contents(soups, chapters):
     home = soups["index.html"].find("meta", attrs={"http-equiv": "Refresh"})["content"].partition("url=")[2]
     links = {

@@ -13,7 +13,9 @@ import pandas as pd
 import seaborn as sns
 from pandas.io.formats.style import Styler
 
-__all__ = ["PALETTE", "WIDTH", "note", "show", "styled", "vector_figures"]
+from infocap.study.tables import Table
+
+__all__ = ["PALETTE", "WIDTH", "note", "show", "styled", "time_to_run", "vector_figures"]
 
 PALETTE = sns.color_palette("colorblind")
 WIDTH = 4.8  # inches; on a phone a figure shrinks to about three quarters of that
@@ -61,3 +63,20 @@ def show(frame: pd.DataFrame, digits: int = 3) -> Styler:
     name = hashlib.sha256(frame.to_json().encode()).hexdigest()[:8]  # several tables share a page
     marked = frame.style.hide(axis="index").format(precision=digits, na_rep="–").set_uuid(name)
     return marked.set_table_attributes('class="dataframe"')
+
+
+def time_to_run(*tables: Table) -> str:
+    """What a chapter costs whoever runs it, as Markdown: the seconds that its tables took, as their records say.
+
+    Args:
+        tables: The tables that the chapter reads, all of one profile.
+
+    Example:
+        >>> table = Table("toys", "quick", pd.DataFrame(), {"seconds": 90.0})
+        >>> print(time_to_run(table))
+        **Time to run.** 1.5 minutes on one core (profile `quick`), once. From stored results the page takes seconds.
+    """
+    seconds = sum(table.provenance["seconds"] for table in tables)
+    amount = f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.0f} seconds"
+    profile = f"profile `{tables[0].profile}`"
+    return f"**Time to run.** {amount} on one core ({profile}), once. From stored results the page takes seconds."
