@@ -23,10 +23,10 @@ from infocap.study.tables import Table, interval, summarize
 __all__ = ["overview"]
 
 _TABLES = {
-    "noisy_labels/training": "1  Label noise in the weights",
-    "sample_information/retraining": "2  Scores against retraining",
-    "generalization/training": "3  The gap and its bound",
-    "distillation/supervision": "4  How complex are targets?",
+    "noisy_labels/training": "1  Noisy labels",
+    "sample_information/retraining": "2  Sample information",
+    "generalization/training": "3  Generalization bounds",
+    "distillation/supervision": "4  Distillation",
 }
 
 
@@ -38,7 +38,7 @@ def overview(tables: dict[str, Table], profile: Any) -> plt.Figure:
         tables: By name, at least the four that the panels show.
         profile: The profile of the tables.
     """
-    figure, grid = plt.subplots(2, 2, figsize=(6.4, 4.2))
+    figure, grid = plt.subplots(2, 2, figsize=(6.8, 3.5))
     for axes, (name, title), draw in zip(
         grid.flat, _TABLES.items(), (_stored, _retrained, _bounded, _complex), strict=True
     ):
@@ -48,7 +48,7 @@ def overview(tables: dict[str, Table], profile: Any) -> plt.Figure:
             axes.clear()
             axes.set(xticks=[], yticks=[])
             axes.text(0.5, 0.5, "not run in this profile", transform=axes.transAxes, ha="center", fontsize="small")
-        axes.set_title(title, loc="left", fontweight="bold")
+        axes.set_title(title, fontweight="bold")
     note(figure, f"{profile.name} profile; bars: 95 % intervals of means")
     return figure
 
@@ -60,20 +60,20 @@ def _stored(axes: plt.Axes, table: Table, profile: Any) -> None:
     entropy = rows["noise_entropy"].mean()
     _dots(axes, names, groups, (PALETTE[0], PALETTE[2], PALETTE[4], PALETTE[3]), (0, entropy))
     axes.axvline(entropy, color="black", linestyle="--", linewidth=1)
-    axes.set(xlabel="nats per label, at least (dashed: all noise)", xlim=(-0.05 * entropy, 1.08 * entropy))
+    axes.set(xlabel="nats stored per label, at least", xlim=(-0.05 * entropy, 1.08 * entropy))
 
 
 def _retrained(axes: plt.Axes, table: Table, profile: Any) -> None:
     rows = agreement(panel(table, profile, "width"))
     rows = rows[rows["target"] == "predictions"]
     for method, label, style, colour in (
-        ("linearized", "F-SI at the horizon", "o-", PALETTE[0]),
+        ("linearized", "at the horizon", "o-", PALETTE[0]),
         ("linearized, to the end", "trained to the end", "v:", PALETTE[3]),
     ):
         means = summarize(rows[rows["method"] == method], ["width"], ["pearson"])
         _curve(axes, means, "width", "pearson", style, colour, label, (-1, 1))
     ticks = sorted(rows["width"].unique())
-    axes.set(xlabel="hidden units", ylabel="correlation", xscale="log", ylim=(min(0, axes.get_ylim()[0]), 1.05))
+    axes.set(xlabel="hidden units", ylabel="correlation with\nretraining", xscale="log", ylim=(min(0, axes.get_ylim()[0]), 1.05))
     axes.set_xticks(ticks, [f"{width:g}" for width in ticks])
     axes.minorticks_off()
     axes.legend(fontsize="small", loc="lower right")
@@ -101,7 +101,7 @@ def _complex(axes: plt.Axes, table: Table, profile: Any) -> None:
     }
     groups = [frame.loc[mask, "adjusted"] for mask in masks.values()]
     _dots(axes, list(masks), groups, (PALETTE[0], PALETTE[2], PALETTE[4], PALETTE[3]), (0, np.inf))
-    axes.set(xlabel="adjusted supervision complexity", xlim=(0, None))
+    axes.set(xlabel="adjusted complexity", xlim=(0, None))
 
 
 def _dots(
