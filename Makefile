@@ -11,7 +11,7 @@ INFOCAP := $(RUN) -m infocap
 UV := $(VENV)/bin/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test check-pages screenshots bench bench-peers doctor student assignment release lock lint clean
+.PHONY: help setup book test check-pages screenshots pdf bench bench-peers doctor student assignment release lock lint clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 22
@@ -37,6 +37,9 @@ check-pages: setup  ## look for faults in the rendered pages, in a headless brow
 
 screenshots: setup  ## pictures of every page, desktop and phone, light and dark, in book/_build/screenshots
 	$(RUN) -m pytest tests/pages/screenshots.py
+
+pdf: book  ## the whole book as one file, book/_build/pdf/infocap.pdf, printed by a headless browser
+	$(RUN) -m pytest tests/pages/print_pdf.py --require-browser
 
 bench: setup  ## measure speed against references in the same run
 	$(RUN) tests/bench/bench.py

@@ -90,9 +90,8 @@ def test_theme_switch_is_remembered(tab):
 
 
 FOCUS = """() => {
-  const {tagName, className, innerText, href} = document.activeElement;
-  const summary = document.activeElement.closest("article") !== null;
-  return {tag: tagName, classes: String(className), text: (innerText ?? "").trim().slice(0, 40), href, summary};
+  const {tagName, className, innerText} = document.activeElement;
+  return {tag: tagName, classes: String(className), text: (innerText ?? "").trim()};
 }"""
 
 
@@ -123,10 +122,7 @@ def test_keyboard_skips_the_sidebar_and_opens_what_is_folded(tab):
     page.keyboard.press("Enter")
     assert page.evaluate("location.hash") == "#main-content"
     page.keyboard.press("Tab")
-    assert (
-        page.evaluate(FOCUS)["summary"]
-        or "header" in page.evaluate("document.activeElement.closest('main, header').tagName").lower()
-    )
+    assert page.evaluate("document.activeElement.closest('main') !== null")
     solution = page.locator("article .solution.toggle").first
     button = solution.locator("button.toggle-button")
     content = solution.locator(".section, p:not(.admonition-title)").first
@@ -134,7 +130,8 @@ def test_keyboard_skips_the_sidebar_and_opens_what_is_folded(tab):
     button.focus()
     page.keyboard.press("Enter")
     assert content.is_visible()
-    folded = page.locator("article details:not([open])").first
+    folded = page.locator("article details").first
+    assert folded.get_attribute("open") is None
     folded.locator("summary").focus()
     page.keyboard.press("Enter")
     assert folded.get_attribute("open") is not None

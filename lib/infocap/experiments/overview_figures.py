@@ -24,8 +24,8 @@ __all__ = ["overview"]
 
 _TABLES = {
     "noisy_labels/training": "1  Noisy labels",
-    "sample_information/retraining": "2  Sample information",
-    "generalization/training": "3  Generalization bounds",
+    "sample_information/retraining": "2  Single examples",
+    "generalization/training": "3  Bounds",
     "distillation/supervision": "4  Distillation",
 }
 
@@ -38,7 +38,7 @@ def overview(tables: dict[str, Table], profile: Any) -> plt.Figure:
         tables: By name, at least the four that the panels show.
         profile: The profile of the tables.
     """
-    figure, grid = plt.subplots(2, 2, figsize=(6.8, 3.5))
+    figure, grid = plt.subplots(2, 2, figsize=(5.8, 3.5))
     for axes, (name, title), draw in zip(
         grid.flat, _TABLES.items(), (_stored, _retrained, _bounded, _complex), strict=True
     ):
