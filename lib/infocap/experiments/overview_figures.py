@@ -73,7 +73,12 @@ def _retrained(axes: plt.Axes, table: Table, profile: Any) -> None:
         means = summarize(rows[rows["method"] == method], ["width"], ["pearson"])
         _curve(axes, means, "width", "pearson", style, colour, label, (-1, 1))
     ticks = sorted(rows["width"].unique())
-    axes.set(xlabel="hidden units", ylabel="correlation with\nretraining", xscale="log", ylim=(min(0, axes.get_ylim()[0]), 1.05))
+    axes.set(
+        xlabel="hidden units",
+        ylabel="correlation with\nretraining",
+        xscale="log",
+        ylim=(min(0, axes.get_ylim()[0]), 1.05),
+    )
     axes.set_xticks(ticks, [f"{width:g}" for width in ticks])
     axes.minorticks_off()
     axes.legend(fontsize="small", loc="lower right")
