@@ -39,7 +39,7 @@ screenshots: setup  ## pictures of every page, desktop and phone, light and dark
 	$(RUN) -m pytest tests/pages/screenshots.py
 
 pdf: book  ## the whole book as one file, book/_build/pdf/infocap.pdf, printed by a headless browser
-	$(RUN) -m pytest tests/pages/print_pdf.py --require-browser
+	$(RUN) -m pytest tests/pages/print_pdf.py tests/pages/test_pdf.py --require-browser
 
 bench: setup  ## measure speed against references in the same run
 	$(RUN) tests/bench/bench.py

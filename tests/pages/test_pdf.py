@@ -8,8 +8,8 @@ import pytest
 @pytest.fixture(scope="module")
 def pdf(html):
     path = html.parent / "pdf/infocap.pdf"
-    if not path.exists():
-        pytest.skip("no PDF; run `make pdf` first")
+    if not path.exists() or path.stat().st_mtime < (html / "index.html").stat().st_mtime:
+        pytest.skip("no PDF of these pages; run `make pdf` first")
     return path.read_bytes()
 
 
