@@ -45,7 +45,7 @@ def is_allowed(rule, target):
 def test_pages_are_accessible(visits, view):
     problems = []
     for name, visit in visits.items():
-        for violation in visit.violations[view]:
+        for violation in visit.violations.get(view, []):
             for node in violation["nodes"]:
                 rule, target = violation["id"], str(node["target"][-1])
                 if not is_allowed(rule, target):
