@@ -16,7 +16,8 @@ BOOK = Path(__file__).resolve().parents[2] / "book"
 PATHS = [path for path in sorted(BOOK.rglob("*.ipynb")) if not {"_build", ".ipynb_checkpoints"} & set(path.parts)]
 NAMES = [path.relative_to(BOOK).with_suffix("").as_posix() for path in PATHS]
 EXERCISES = [path for path in PATHS if path.stem == "exercises"]
-CHAPTERS = [path for path in PATHS if path.parent != BOOK and path not in EXERCISES]
+# The synthesis rests on the chapters: it has neither a paper nor exercises of its own.
+CHAPTERS = [path for path in PATHS if path.parent not in (BOOK, BOOK / "synthesis") and path not in EXERCISES]
 PARAMETERS = {"profile", "settings", "store"}
 
 
