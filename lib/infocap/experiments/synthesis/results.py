@@ -125,12 +125,16 @@ def detection(table: Table, profile: Any, name: str = "noisy") -> pd.DataFrame:
 
 
 def concentration(table: Table, profile: Any, name: str, share: float = 0.1) -> list[float]:
-    """The part of the held-out gap due to the ``share`` of examples that are memorized most, by supersample."""
+    """The part of the held-out gap due to the ``share`` of examples that are memorized most, by supersample.
+
+    NaN where there is no gap.
+    """
     values = []
     for place, _ in _cells(table, profile, name):
         frame = examples(table, place).sort_values("memorization", ascending=False, kind="stable")
         top = frame.head(round(share * len(frame)))
-        values.append(float(top["gap"].sum() / frame["gap"].sum()))
+        gap = float(frame["gap"].sum())
+        values.append(float(top["gap"].sum()) / gap if gap else float("nan"))
     return values
 
 
