@@ -5,6 +5,7 @@ unless the command line names it.
 """
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -134,7 +135,7 @@ class Visit:
 
 LIST_RAW_TEX = r"""() => {
   const found = [];
-  const walker = document.createTreeWalker(document.querySelector("article"), NodeFilter.SHOW_TEXT);
+  const walker = document.createTreeWalker(document.querySelector("article") ?? document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const node = walker.currentNode;
     if (node.parentElement.closest("code, pre, script, style, mjx-container")) continue;
@@ -174,37 +175,54 @@ UNFOLD = """() => {
 
 @pytest.fixture(scope="session")
 def visits(chromium, html, pages):
-    """Open every page once: at phone width, then at desk width in light and in dark.
+    """Open every page once, half of them in each of two browsers."""
+    with ThreadPoolExecutor(2) as pool:
+        parts = pool.map(visit_all, [html] * 2, [pages[0::2], pages[1::2]])
+        return {name: visit for part in parts for name, visit in part.items()}
 
-    Pages of modules are made alike, so one of them stands for the others where colours are judged, which takes longest.
+
+def visit_all(html, names):
+    """The visits by name of page; a thread needs a browser of its own."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_browser(), args=FLAGS)
+        context = browser.new_context(viewport=PHONE, reduced_motion="reduce", color_scheme="light")
+        found = {name: visit(Tab(context.new_page(), html), name) for name in names}
+        browser.close()
+    return found
+
+
+def visit(tab, name):
+    """One page at phone width, then at desk width in light and in dark.
+
+    Colours are judged at desk width; this takes longest. Pages of modules are made alike, so one of them stands for
+    the others there.
     """
     from axe_playwright_python.sync_playwright import Axe
 
-    axe = Axe()
-    options = {"runOnly": {"type": "tag", "values": AXE_TAGS}, "resultTypes": ["violations"], "preload": False}
-    context = chromium.new_context(viewport=PHONE, reduced_motion="reduce", color_scheme="light")
-    found = {}
-    for name in pages:
-        tab = Tab(context.new_page(), html)
-        page = tab.open(name)
-        page.evaluate(UNFOLD)
-        alike = name.startswith("api/") and name not in ("api/index.html", "api/noise.html")
-        rules = {"rules": {"color-contrast": {"enabled": False}}} if alike else {}
-        violations = {"phone": axe.run(page, options=options | rules).response["violations"]}
-        too_wide = page.evaluate(LIST_TOO_WIDE)
-        page.set_viewport_size(DESK)
-        for theme in () if alike else ("light", "dark"):
-            page.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
-            violations[theme] = axe.run(page, options=options).response["violations"]
-        found[name] = Visit(
-            problems=tab.problems,
-            equations=page.locator("article .math").count(),
-            rendered=page.locator("article .math mjx-container").count(),
-            raw_tex=page.evaluate(LIST_RAW_TEX),
-            figures=page.evaluate(LIST_FIGURES),
-            too_wide=too_wide,
-            violations=violations,
-        )
-        page.close()
-    context.close()
-    return found
+    def violations_of(**rules):
+        options = {"resultTypes": ["violations"], "preload": False} | rules
+        return Axe().run(page, options=options).response["violations"]
+
+    every, colours = {"type": "tag", "values": AXE_TAGS}, {"type": "rule", "values": ["color-contrast"]}
+    page = tab.open(name)
+    page.evaluate(UNFOLD)
+    violations = {"phone": violations_of(runOnly=every, rules={"color-contrast": {"enabled": False}})}
+    too_wide = page.evaluate(LIST_TOO_WIDE)
+    page.set_viewport_size(DESK)
+    if not name.startswith("api/") or name in ("api/index.html", "api/noise.html"):
+        violations["light"] = violations_of(runOnly=every)
+        page.evaluate("document.documentElement.dataset.theme = 'dark'")
+        violations["dark"] = violations_of(runOnly=colours)
+    result = Visit(
+        problems=tab.problems,
+        equations=page.locator("article .math").count(),
+        rendered=page.locator("article .math mjx-container").count(),
+        raw_tex=page.evaluate(LIST_RAW_TEX),
+        figures=page.evaluate(LIST_FIGURES),
+        too_wide=too_wide,
+        violations=violations,
+    )
+    page.close()
+    return result
