@@ -15,6 +15,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from joblib.externals.loky import get_reusable_executor
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from infocap.study import cli, runner
@@ -245,6 +246,7 @@ def error_of(catalogue, monkeypatch, *words):
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_full_disk_stops_a_sweep_and_keeps_what_is_finished(catalogue, monkeypatch, tmp_path, capsys, jobs):
+    get_reusable_executor().shutdown(wait=True)  # a pool of an earlier test would not know the package
     store = Store(tmp_path / "store")
     words = ["sweep", "--profile", "smoke", "--set", "xs=[1, 2, 50000, 3]", "--jobs", jobs, "--store", store.root]
     with limited(resource.RLIMIT_FSIZE, 100_000):  # the result of the third cell is larger

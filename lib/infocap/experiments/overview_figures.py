@@ -65,13 +65,8 @@ def _stored(axes: plt.Axes, table: Table, profile: Any) -> None:
 
 def _retrained(axes: plt.Axes, table: Table, profile: Any) -> None:
     rows = agreement(panel(table, profile, "width"))
-    rows = rows[rows["target"] == "predictions"]
-    for method, label, style, colour in (
-        ("linearized", "at the horizon", "o-", PALETTE[0]),
-        ("linearized, to the end", "trained to the end", "v:", PALETTE[3]),
-    ):
-        means = summarize(rows[rows["method"] == method], ["width"], ["pearson"])
-        _curve(axes, means, "width", "pearson", style, colour, label, (-1, 1))
+    rows = rows[(rows["target"] == "predictions") & (rows["method"] == "linearized")]
+    _curve(axes, summarize(rows, ["width"], ["pearson"]), "width", "pearson", "o-", PALETTE[0], "", (-1, 1))
     ticks = sorted(rows["width"].unique())
     axes.set(
         xlabel="hidden units",
@@ -81,7 +76,6 @@ def _retrained(axes: plt.Axes, table: Table, profile: Any) -> None:
     )
     axes.set_xticks(ticks, [f"{width:g}" for width in ticks])
     axes.minorticks_off()
-    axes.legend(fontsize="small", loc="lower right")
 
 
 def _bounded(axes: plt.Axes, table: Table, profile: Any) -> None:

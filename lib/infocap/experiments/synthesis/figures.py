@@ -63,6 +63,7 @@ def agreement(table: Table, profile: Any) -> plt.Figure:
         xticklabels=names, yticklabels=names, annot_kws={"fontsize": 8}, ax=axes,
     )  # fmt: skip
     axes.tick_params(length=0)
+    axes.grid(False)
     plt.setp(axes.get_xticklabels(), rotation=45, ha="right", rotation_mode="anchor")
     note(figure, f"{table.profile} profile, hundredths; {_count(table, profile)}")
     return figure
@@ -109,10 +110,12 @@ def portraits(table: Table, profile: Any, name: str = "clean", count: int = 5) -
     }
     cell = next(cell for cell in measures.cells(profile) if cell.panel == name)
     images = measures.pictures(cell).flatten(0, 1).numpy()
-    figure, grid = plt.subplots(6, count, figsize=(WIDTH, 7.4), height_ratios=[3, 1.5] * 3)
-    for line, (title, rows) in enumerate(chosen.items()):
+    figure = plt.figure(figsize=(WIDTH, 6.9))
+    for part, (title, rows) in zip(figure.subfigures(3, 1), chosen.items(), strict=True):
+        part.suptitle(title, fontsize="medium", fontweight="bold", ha="left", x=0.02)
+        grid = part.subplots(2, count, height_ratios=[2, 1.3])
         for column, row in enumerate(rows):
-            above, below = grid[2 * line, column], grid[2 * line + 1, column]
+            above, below = grid[:, column]
             above.imshow(images[row], cmap="gray_r")
             kind = cell.classes[int(frame["label"][row])]
             above.set_title(_CLASSES.get(kind, f"class {kind}"), fontsize=8, pad=3)
@@ -123,9 +126,6 @@ def portraits(table: Table, profile: Any, name: str = "clean", count: int = 5) -
             below.tick_params(labelsize=7, length=0)
             below.invert_yaxis()
             below.grid(False)
-        grid[2 * line, 0].text(
-            -0.05, 1.35, title, transform=grid[2 * line, 0].transAxes, fontsize="medium", fontweight="bold"
-        )  # fmt: skip
     note(figure, f"{table.profile} profile, {name} labels, one supersample of {len(frame)} images")
     return figure
 
