@@ -117,8 +117,7 @@ def sweep(
     outcome = Progress(len(work) - len(skipped) - len(missing), len(missing), skipped)
     if not missing:
         return outcome
-    if jobs is None:
-        jobs = min(len(missing), joblib.cpu_count(only_physical_cores=True))
+    jobs = min(len(missing), jobs or joblib.cpu_count(only_physical_cores=True))
     store.require_writable()
     failures = []
     with joblib.Parallel(n_jobs=jobs, return_as="generator_unordered") as parallel:
