@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from infocap.study.claims import Claim, exceeds, holds, in_each, scorecard
-from infocap.study.scorecard import count, download, section, to_json, with_stored
+from infocap.study.scorecard import beside, count, download, section, to_json, with_stored
 from infocap.study.tables import Table
 
 TABLE = Table("part/table", "quick", pd.DataFrame({"y": [1.0, 2.0]}), {"device": "cpu", "commit": ["a1", "b2"]})
@@ -84,6 +84,14 @@ def test_a_stored_full_run_stands_beside(full):
     assert "· not reproduced; gain\\_x: -1.100 \\[-2.371, 0.171\\], 2 runs; A \\<big\\> GPU, 20" in good
     assert "More runs would decide it." in good
     assert rows.set_index("claim")["full"].map(bool).to_dict() == {name: name == "part/good" for name in NAMES}
+
+
+def test_a_chapter_shows_the_verdict_of_a_stored_full_run_too(full, tmp_path):
+    here = decided()
+    verdicts = beside(here, full)["verdict"]
+    assert verdicts[0] == f"{here['verdict'][0]}; in full: not reproduced"
+    assert verdicts[1:].tolist() == here["verdict"][1:].tolist()
+    assert beside(here, tmp_path / "none.json")["verdict"].tolist() == here["verdict"].tolist()
 
 
 def test_counts_by_kind_by_part_and_in_full(full):

@@ -20,7 +20,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from infocap.study.claims import Estimate, Verdict
 
-__all__ = ["count", "download", "section", "to_json", "with_stored"]
+__all__ = ["beside", "count", "download", "section", "to_json", "with_stored"]
 
 _OPEN = (Verdict.PARTLY, Verdict.NOT_REPRODUCED)
 
@@ -68,6 +68,24 @@ def with_stored(rows: pd.DataFrame, path: str | Path) -> pd.DataFrame:
             raise ValueError(f"{path}: {place or 'file'}: {fault['msg']}; accepted: {accepted}") from None
     found = {one.claim: one.model_dump(mode="json") for one in stored if one.verdict != Verdict.NOT_RUN}
     return rows.assign(full=[found.get(name) for name in rows["claim"]])
+
+
+def beside(rows: pd.DataFrame, path: str | Path) -> pd.DataFrame:
+    """The claims of one chapter as it shows them: verdicts of a stored full run stand beside those of this build.
+
+    Args:
+        rows: From ``infocap.study.claims.scorecard``.
+        path: As in ``with_stored``.
+
+    Returns:
+        The columns ``statement``, ``kind``, ``verdict`` and ``evidence``.
+    """
+    full = with_stored(rows, path)["full"]
+    verdicts = [
+        f"{verdict}; in full: {one['verdict']}" if one else verdict
+        for verdict, one in zip(rows["verdict"], full, strict=True)
+    ]
+    return rows.assign(verdict=verdicts)[["statement", "kind", "verdict", "evidence"]]
 
 
 def count(rows: pd.DataFrame) -> pd.DataFrame:
