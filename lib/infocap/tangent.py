@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
+from infocap import _memory
 from infocap._checks import count
 
 __all__ = ["general_path_reason", "jacobian", "ntk", "sampled_ntk"]
@@ -49,6 +50,7 @@ def ntk(model: nn.Module, inputs: Tensor, inputs2: Tensor | None = None, *, chun
         ValueError: Empty or non-finite inputs, shapes that disagree, an output that is not ``[n, C]``, a model without
             trainable parameters, or batch-norm without running statistics.
         TypeError: Inputs of another dtype than the model's.
+        MemoryError: The result would not fit; says its size before it is allocated.
 
     Cost: C backward passes for each chunk, and for each layer the cheaper of two contractions: for Linear ``(nC)(mC)``
     times its outputs, for Conv2d ``(nC)(mC)`` times its weights, or its outputs times squared positions.
@@ -60,6 +62,7 @@ def ntk(model: nn.Module, inputs: Tensor, inputs2: Tensor | None = None, *, chun
                 [3., 2.]])
     """
     with _evaluation(model, inputs, inputs2) as outputs:
+        _require_kernel(model, inputs, inputs2, outputs)
         structured = _reason(model, inputs) is None
         chunk = _chunk(model, inputs, outputs, structured, chunk_size)
         symmetric, others = inputs2 is None, inputs if inputs2 is None else inputs2
@@ -110,6 +113,7 @@ def jacobian(model: nn.Module, inputs: Tensor, *, chunk_size: int | None = None)
 
     Raises:
         ValueError, TypeError: As ``ntk``.
+        MemoryError: The result would not fit; says its size before it is allocated.
 
     Cost: n C backward passes; n C d entries.
 
@@ -118,6 +122,8 @@ def jacobian(model: nn.Module, inputs: Tensor, *, chunk_size: int | None = None)
         tensor([[[1., 2., 1.]]])
     """
     with _evaluation(model, inputs, None) as outputs:
+        size = len(inputs) * outputs * sum(p.nbytes for p in _trainable(model).values())
+        _memory.require("inputs", "their Jacobian [n, C, d]", size, inputs.device, "fewer inputs, or ntk,")
         chunk = _chunk(model, inputs, outputs, False, chunk_size)
         parts = [torch.cat(list(_derivatives(model, part).values()), 2) for part in inputs.split(chunk)]
         return torch.cat(parts)
@@ -146,7 +152,7 @@ def sampled_ntk(
         ``[n, C, m, C]`` in the model's dtype.
 
     Raises:
-        ValueError, TypeError: As ``ntk``; ``coordinates`` below 1.
+        ValueError, TypeError, MemoryError: As ``ntk``; ``coordinates`` below 1.
 
     Cost: n C backward passes; holds ``nC`` times the drawn entries.
 
@@ -158,6 +164,7 @@ def sampled_ntk(
     """
     count("coordinates", coordinates, minimum=1)
     with _evaluation(model, inputs, inputs2) as outputs:
+        _require_kernel(model, inputs, inputs2, outputs)
         generator = torch.Generator().manual_seed(seed)
         drawn = {
             name: torch.randperm(p.numel(), generator=generator)[:coordinates].to(p.device)
@@ -216,6 +223,13 @@ def _evaluation(model: nn.Module, inputs: Tensor, inputs2: Tensor | None) -> Ite
     finally:
         for module, training in flags:
             module.training = training
+
+
+def _require_kernel(model: nn.Module, inputs: Tensor, inputs2: Tensor | None, outputs: int) -> None:
+    weight = next(iter(_trainable(model).values()))
+    entries = len(inputs) * len(inputs if inputs2 is None else inputs2) * outputs**2
+    helps = "fewer inputs, blocks of inputs2, or a model in float32"
+    _memory.require("inputs", "their kernel [n, C, m, C]", entries * weight.itemsize, weight.device, helps)
 
 
 def _trainable(model: nn.Module) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import trange
 
+from infocap import _memory
 from infocap.networks import seeded
 
 __all__ = ["SGLD", "AnchoredSGD", "Fit", "Fits", "fit", "fit_many", "gradient_variance", "predict"]
@@ -265,6 +266,7 @@ def fit_many(
     Raises:
         ValueError: Shapes that disagree, indices out of range, or ``batched=True`` where the rule above forbids it.
         TypeError: Inputs that are not floating.
+        MemoryError: The networks and their stacked weights would not fit; says their size before they are built.
 
     Cost: M times ``steps`` forward and backward passes. Memory: the weights and optimizer state of M networks; batched,
     the activations of M batches; one by one, the logits ``[M, m, C]`` of all steps in ``record_at``.
@@ -283,7 +285,12 @@ def fit_many(
     _check_numbers(subsets.shape[1], steps, batch_size, record_at=record_at or ())
     if record is not None and eval_inputs is None:
         raise ValueError("eval_inputs: got None; record needs the inputs at which the networks are evaluated")
-    models = [seeded(build, int(seed)).to(inputs.device).train() for seed in init_seeds]
+    models = [seeded(build, int(init_seeds[0])).to(inputs.device).train()]
+    size = 2 * len(subsets) * sum(tensor.nbytes for tensor in models[0].state_dict().values())
+    _memory.require(
+        "subsets", f"{len(subsets)} networks and their stacked weights", size, inputs.device, "fewer of them"
+    )
+    models += [seeded(build, int(seed)).to(inputs.device).train() for seed in init_seeds[1:]]
     _optimizer(optimizer, models[0])  # the errors of fit, before anything is trained
     batch = inputs[subsets[0, :batch_size].to(inputs.device)]
     obstacle = _why_one_by_one(models[0], optimizer, batch)

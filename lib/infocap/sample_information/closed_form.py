@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from infocap import _checks as check
+from infocap import _memory
 from infocap.sample_information import horizon
 
 __all__ = ["IllConditionedWarning", "LeaveOneOut", "leave_one_out", "train_linearized"]
@@ -107,6 +108,8 @@ def leave_one_out(
         ValueError: Shapes that disagree, values out of range, a learning rate beyond 2 / (largest eigenvalue + ridge),
             or a singular kernel trained to the end without ridge.
         TypeError: Not numbers, or groups that are not integers.
+        MemoryError: Three matrices like ``kernel`` and two like ``kernel_eval`` in float64, which are held at least,
+            would not fit; says their size before they are allocated.
 
     Warns:
         IllConditionedWarning: The condition number exceeds 1e12.
@@ -124,6 +127,11 @@ def leave_one_out(
         >>> out.sample_information(sigma=0.5).argmax()
         tensor(2)
     """
+    kernel, kernel_eval = check.as_tensor("kernel", kernel), check.as_tensor("kernel_eval", kernel_eval)
+    what = f"three matrices {list(kernel.shape)} and two {list(kernel_eval.shape)} in float64"
+    helps = "fewer training examples, or a part of kernel_eval at a time,"
+    size = 8 * (3 * kernel.numel() + 2 * kernel_eval.numel())
+    _memory.require("kernel, kernel_eval", what, size, kernel.device, helps)
     problem = Problem(kernel, residual, kernel_eval, ridge)
     factor = check.real("leave_out_factor", leave_out_factor, low=0)
     if factor == 0:
