@@ -24,9 +24,8 @@ from infocap.study.claims import NotRun
 from infocap.study.tables import Table, interval, value_text
 
 __all__ = [
-    "PANEL_NAMES",
-    "PAPER_MEANS", "beside_the_paper", "bounds", "by_draws", "by_size", "langevin", "panel", "registry", "runs",
-    "settings", "sizes", "stability", "through_training", "toy",
+    "PANEL_NAMES", "PAPER_MEANS", "beside_the_paper", "bounds", "by_draws", "by_size", "finished_sizes", "langevin",
+    "panel", "registry", "runs", "settings", "sizes", "stability", "through_training", "toy",
 ]  # fmt: skip
 
 # Means over supersamples of gap and f-CMI bound in the paper's experiments: five with 30 draws each, for CIFAR-10 one
@@ -107,8 +106,17 @@ def by_size(table: Table, profile: Any, name: str) -> pd.DataFrame:
         ``panel``, ``n``, ``seed``, ``train_error``, ``test_error``, ``gap``, ``bound``, and ``corrected``, the bound
         after chance correction, which is no certificate.
     """
+    return _sizes(table, panel(table, profile, name))
+
+
+def finished_sizes(table: Table) -> pd.DataFrame:
+    """The same for everything that was run, also of panels that are not complete."""
+    return _sizes(table, table.frame)
+
+
+def _sizes(table: Table, cells: pd.DataFrame) -> pd.DataFrame:
     lines = []
-    for n, rows in panel(table, profile, name).groupby("n"):
+    for (name, n), rows in cells.groupby(["panel", "n"]):
         one = runs(table, rows)
         lines.append(
             pd.DataFrame(
