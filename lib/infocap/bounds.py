@@ -68,8 +68,8 @@ def row_information(runs: SupersampleRuns, variable: str = "predictions", correc
     values, size = _variable(runs, variable)
     rows = values.transpose(1, 2).flatten(0, 1) * 2 + runs.selectors.transpose(1, 2).flatten(0, 1)  # [k1 n, k2]
     estimates = []
-    for part in rows.cpu().split(max(1, _TABLES // (2 * size))):
-        counts = torch.zeros(len(part), 2 * size, dtype=torch.long).scatter_add_(1, part, torch.ones_like(part))
+    for part in rows.split(max(1, _TABLES // (2 * size))):
+        counts = part.new_zeros(len(part), 2 * size).scatter_add_(1, part, torch.ones_like(part))
         counts = counts.unflatten(1, (size, 2))
         plug_in = mutual_information(counts)
         plug_in[plug_in < _ROUNDING] = 0.0
@@ -92,7 +92,7 @@ def correct(information: Tensor, counts: Tensor, correction: str) -> Tensor:
         return information - seen / (2 * counts.sum((1, 2)))
     if correction == "chance":  # depends on the margins only, which many tables share
         margins, place = torch.cat([counts.sum(2), counts.sum(1)], 1).unique(dim=0, return_inverse=True)
-        first = torch.empty(len(margins), dtype=torch.long).scatter_(0, place, torch.arange(len(counts)))
+        first = place.new_empty(len(margins)).scatter_(0, place, torch.arange(len(place), device=place.device))
         return information - expected_mutual_information(counts[first])[place]
     return information
 
@@ -187,7 +187,7 @@ def linear_bound(train_error: Tensor, information: Tensor) -> Tensor:
         tensor(True)
     """
     loss, information = check.float64("train_error", train_error, 0, 1), check.float64("information", information, 0)
-    c2 = torch.linspace(0, 0.37, _GRID + 1, dtype=torch.float64)[1:]
+    c2 = torch.linspace(0, 0.37, _GRID + 1, dtype=torch.float64, device=loss.device)[1:]
     excess = torch.expm1(c2) - c2
     root = c2**2 - 4 * excess * (excess + c2)
     c2, excess, root = c2[root >= 0], excess[root >= 0], root[root >= 0]
@@ -214,14 +214,14 @@ def fast_rate_bound(train_error: Tensor, information: Tensor) -> Tensor:
         tensor(0.1000, dtype=torch.float64)
     """
     loss, information = check.float64("train_error", train_error, 0, 1), check.float64("information", information, 0)
-    c2, c1 = _fast_constants()
+    c2, c1 = _fast_constants(loss.device)
     value = (c1 * loss[..., None] + information[..., None] / c2).amin(-1)
     return torch.where(loss == 0, 2 * information / _LN2, value)
 
 
-def _fast_constants() -> tuple[Tensor, Tensor]:
+def _fast_constants(device: torch.device) -> tuple[Tensor, Tensor]:
     """C2 and the smallest C1 with ``exp(2 C2) + exp(-2 C2 (C1 + 1)) <= 2``."""
-    c2 = torch.linspace(0, _LN2 / 2, _GRID + 2, dtype=torch.float64)[1:-1]
+    c2 = torch.linspace(0, _LN2 / 2, _GRID + 2, dtype=torch.float64, device=device)[1:-1]
     return c2, -torch.log1p(-torch.expm1(2 * c2)) / (2 * c2) - 1
 
 
@@ -348,8 +348,8 @@ def bootstrap_interval(values: Tensor, level: float = 0.95, seed: int = 0) -> tu
     if values.ndim != 1 or len(values) < 2:
         raise ValueError(f"values must be [k1] with k1 >= 2, got shape {tuple(values.shape)}")
     interval = stats.bootstrap(
-        (values.numpy(),), lambda x, axis: x.mean(axis), n_resamples=5000, confidence_level=level, method="percentile",
-        rng=seed,
+        (values.cpu().numpy(),), lambda x, axis: x.mean(axis), n_resamples=5000, confidence_level=level,
+        method="percentile", rng=seed,
     ).confidence_interval  # fmt: skip
     return float(interval.low), float(interval.high)
 
@@ -465,7 +465,7 @@ def all_bounds(runs: SupersampleRuns) -> pd.DataFrame:
             "bounds": bound.bounds,
             "certificate": bound.certificate,
             "source": bound.source,
-            "values": bound.value(measured).numpy(),
+            "values": bound.value(measured).cpu().numpy(),
         }
         for bound in BOUNDS
     ]
