@@ -216,6 +216,54 @@ def test_worker_processes_and_a_cluster_give_the_same_table(package, catalogue, 
     assert rows(module, store) == rows(module, pool) == rows(module, dask) == rows(module, Store(tmp_path / "line"))
 
 
+IN_FLIGHT = """
+    if cell.x == 50 and cell.seed == 0:
+        (gates / f"started by {os.getpid()}").touch()
+        while not (gates / "open").exists():
+            time.sleep(0.01)
+"""
+
+
+class KillsWhenItHoldsThree(Store):
+    """Its third record costs a worker its life: the one that computes the cell with x = 50."""
+
+    def __init__(self, root, gates):
+        super().__init__(root)
+        self.gates, self.held = gates, 0
+
+    def put(self, key, record):
+        super().put(key, record)
+        self.held += 1
+        if self.held == 3:
+            while not (started := next(self.gates.glob("started by *"), None)):
+                time.sleep(0.01)
+            os.kill(int(started.name.split()[-1]), signal.SIGKILL)
+            (self.gates / "open").touch()
+
+
+def test_a_cluster_that_loses_a_worker_in_the_middle_gives_the_same_table(package, store, tmp_path):
+    from distributed import Client, LocalCluster
+
+    gates = tmp_path / "gates"
+    gates.mkdir()
+    head = f"import os\nfrom pathlib import Path\n\nimport numpy as np\n\ngates = Path({str(gates)!r})"
+    package.replace("table", "import numpy as np", head)
+    package.replace("table", "    time.sleep(0.02)\n", IN_FLIGHT.lstrip("\n"))
+    module, profile = package.load(), SimpleNamespace(xs=[50, *range(1, 12)], seeds=2)
+    dask = KillsWhenItHoldsThree(tmp_path / "dask", gates)
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster,
+        Client(cluster) as client,
+    ):
+        client.wait_for_workers(2)
+        with joblib.parallel_config(backend="dask"):
+            assert run(module, dask, profile, jobs=-1) == Progress(0, 24)
+    assert len(list(gates.glob("started by *"))) == 2  # the cell that was lost started anew elsewhere
+    assert dask.held == 24 and dask.verify() == []
+    run(module, store, profile)
+    assert rows(module, dask, profile) == rows(module, store, profile)
+
+
 FRESH = """
 import random, sys
 import numpy as np
