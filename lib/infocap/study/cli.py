@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import joblib
 import typer
 
 from infocap.study import doctor as checks
@@ -18,7 +17,7 @@ from infocap.study.claims import scorecard
 from infocap.study.parts import parts_read
 from infocap.study.scorecard import to_json
 from infocap.study.store import Store
-from infocap.study.sweep import SweepError, collect
+from infocap.study.sweep import SweepError, cluster, collect
 from infocap.study.tables import write
 
 __all__ = ["main", "make_app"]
@@ -112,8 +111,7 @@ def make_app(catalogue) -> typer.Typer:
         """Computes cells only, here or on a dask cluster; the store receives them as they arrive."""
         names = select(only)
         chosen = catalogue.load_profile(profile, [*(settings or []), *([f"device={device}"] if device else [])])
-        with _backend(scheduler):
-            jobs = -1 if scheduler else jobs
+        with cluster(scheduler) if scheduler else contextlib.nullcontext():
             print(catalogue.compute(names, chosen, Store(store), jobs=jobs, shard=_shard(shard)))
 
     @app.command()
@@ -208,14 +206,3 @@ def _shard(text: str) -> tuple[int, int]:
     if not (index.isdigit() and count.isdigit()):
         raise typer.BadParameter(f"shard: got {text!r}; accepted: i/n, such as 0/4")
     return int(index), int(count)
-
-
-@contextlib.contextmanager
-def _backend(scheduler: str | None):
-    if scheduler is None:
-        yield
-        return
-    from distributed import Client
-
-    with Client(scheduler), joblib.parallel_config(backend="dask"):
-        yield

@@ -1,16 +1,16 @@
 """How do cells get computed, on a laptop, in a job array or on a cluster, unchanged?
 
 ``joblib.Parallel`` is the only seam. On a laptop it starts one process per core with one torch thread each; inside
-``joblib.parallel_config(backend="dask")`` the same call runs on a Dask cluster; ``shard`` serves plain job arrays. The
-parent process writes each result as it arrives, so that workers need no shared disk and a killed run loses only the
-cells in flight.
+``cluster(address)`` the same call runs on a Dask cluster; ``shard`` serves plain job arrays. The parent process writes
+each result as it arrives, so that workers need no shared disk and a killed run loses only the cells in flight.
 """
 
+import contextlib
 import json
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -26,7 +26,9 @@ from infocap.study.cells import fields, key
 from infocap.study.store import Record, Store
 from infocap.study.tables import Table
 
-__all__ = ["Progress", "SweepError", "Task", "collect", "sweep", "tasks"]
+__all__ = ["Progress", "SweepError", "Task", "cluster", "collect", "sweep", "tasks"]
+
+_EXPECTED = 16  # workers of a cluster that may still be in a queue when a sweep begins
 
 
 class SweepError(RuntimeError):
@@ -95,8 +97,7 @@ def sweep(
         measures: ``measure(cell) -> dict`` by name of the table. Arrays and tensors in the dictionary are stored as
             arrays, the rest as JSON.
         store: Receives each result as it arrives.
-        jobs: Worker processes; ``None`` means one per physical core. Inside ``joblib.parallel_config`` the backend
-            that is configured there decides.
+        jobs: Worker processes; ``None`` means one per physical core. Inside ``cluster`` the cluster decides.
         shard: ``(i, n)``: only every n-th cell, from the i-th on. The shards of a sweep may fill one store, or several
             that are copied into one.
         progress: Show a progress bar with the remaining time, if this is a terminal.
@@ -139,6 +140,28 @@ def sweep(
         shown += [f"and {more} more"] if more > 0 else []
         raise SweepError(f"{len(failures)} of {len(work)} cells failed; the others are stored\n" + "\n".join(shown))
     return outcome
+
+
+@contextlib.contextmanager
+def cluster(address: str) -> Iterator[None]:
+    """Inside, sweeps run on a Dask cluster, whose workers may come late, come back and go.
+
+    joblib counts the workers once, when a sweep begins: with none it gives up after ten seconds, with one it computes
+    in this process, and those that come later find little to do. So it hears of 16 at least; the scheduler holds
+    their cells until they come.
+
+    Args:
+        address: Of the scheduler, such as ``tcp://10.0.0.1:8786``.
+
+    Raises:
+        OSError: No scheduler answers there.
+    """
+    from distributed import Client
+
+    with Client(address) as client, joblib.parallel_config(backend="dask"):
+        backend, _ = joblib.parallel.get_active_backend()
+        backend.effective_n_jobs = lambda jobs: max(_EXPECTED, sum(client.ncores().values()))
+        yield
 
 
 def collect(name: str, profile: str, work: Sequence[Task], store: Store, device: str = "cpu") -> Table:
