@@ -15,7 +15,14 @@ from threadpoolctl import threadpool_limits
 
 from infocap.study.provenance import stamp
 
-GROUPS = ("noisy_labels", "tangent", "sample_information", "generalization", "distillation")  # modules beside this file
+GROUPS = (
+    "noisy_labels",
+    "tangent",
+    "sample_information",
+    "generalization",
+    "distillation",
+    "study",
+)  # modules beside this file
 
 
 def main() -> None:

@@ -74,7 +74,7 @@ class Store:
 
     def path(self, key: str) -> Path:
         """The file of a key."""
-        return self.root / key[:2] / f"{key}.safetensors"
+        return self.root.joinpath(key[:2], f"{key}.safetensors")
 
     def __contains__(self, key: str) -> bool:
         return self.path(key).exists()
