@@ -10,7 +10,6 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
-from packaging.requirements import Requirement
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 PATHS = [path for path in sorted(BOOK.rglob("*.ipynb")) if not {"_build", ".ipynb_checkpoints"} & set(path.parts)]
@@ -87,26 +86,30 @@ def test_installs_the_library_where_it_is_not(path):
 
 
 @pytest.mark.parametrize("found", [True, False])
-def test_what_the_install_cell_does(found, monkeypatch, capsys):
-    """As on Colab: pip gets the library's folder of the public repository, then the versions are printed."""
+def test_what_the_install_cell_does(found, monkeypatch, capsys, tmp_path):
+    """As on Colab: the public repository is cloned, pip gets its library, and stored results lie where chapters look."""
     commands, run = [], subprocess.run
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if found else None)
+    monkeypatch.chdir(tmp_path)
 
     def record(command, **options):
-        return commands.append(command) if "pip" in command else run(command, **options)
+        if "clone" in command:
+            (tmp_path / "infocap" / "book" / "results" / "full").mkdir(parents=True)
+        elif "pip" not in command:
+            return run(command, **options)
+        commands.append(command)
 
     monkeypatch.setattr(subprocess, "run", record)
     exec(compile(install_cell(PATHS[0]).source, "install", "exec"), {})
     if found:
-        assert not commands and not capsys.readouterr().out
+        assert not commands and not capsys.readouterr().out and Path.cwd() == tmp_path
         return
-    (command,) = commands
-    assert command[:-1] == [sys.executable, "-m", "pip", "install", "-q"]
+    clone, install = commands
     citation = yaml.safe_load((BOOK.parent / "CITATION.cff").read_text(encoding="utf-8"))
-    repository = citation.get("repository-code", "https://github.com/infocap-book/infocap")
-    requirement = Requirement(command[-1])
-    assert requirement.name == "infocap" and requirement.url == f"git+{repository}#subdirectory=lib"
+    assert clone == ["git", "clone", "-q", "--depth", "1", citation["repository-code"]]
+    assert install == [sys.executable, "-m", "pip", "install", "-q", "./infocap/lib"]
     assert (BOOK.parent / "lib" / "pyproject.toml").exists()
+    assert Path("../results/full").is_dir()
     assert "packages: infocap " in capsys.readouterr().out
 
 

@@ -13,7 +13,7 @@ import torch
 
 from infocap.study.tables import Table
 
-__all__ = ["PACKAGES", "describe", "stamp"]
+__all__ = ["PACKAGES", "describe", "origin", "stamp"]
 
 PACKAGES = ("infocap", "torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "cleanlab")
 
@@ -63,6 +63,23 @@ def describe(*tables: Table) -> str:
         content[table.name] = f"{cells}, {facts['seconds']:g} s of computation at {', '.join(commits)}"
     lines = (f"{name}: {value}" for name, value in content.items())
     return "\n".join(textwrap.fill(line, width=80, subsequent_indent="  ") for line in lines)  # what a page shows
+
+
+def origin(table: Table) -> str:
+    """One sentence in Markdown on where a stored table comes from: profile, cells, time, device, commits.
+
+    Example:
+        >>> facts = {"finished": 2, "cells": 3, "seconds": 5400.0, "device": "cpu", "commit": "0123456789abcdef"}
+        >>> origin(Table("a/b", "full", None, facts))
+        'Stored results of `a/b` in the profile `full`: 2 of 3 cells, 1.5 hours of computation on cpu, commit 012345678.'
+    """
+    facts = table.provenance
+    commits, devices = ([value] if isinstance(value, str) else value for value in (facts["commit"], facts["device"]))
+    return (
+        f"Stored results of `{table.name}` in the profile `{table.profile}`: {facts['finished']} of {facts['cells']} "
+        f"cells, {facts['seconds'] / 3600:.1f} hours of computation on {', '.join(devices)}, "
+        f"commit {', '.join(commit[:9] for commit in commits)}."
+    )
 
 
 @cache

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from infocap.experiments.generalization.results import PAPER_MEANS, by_size, panel, sizes, through_training, toy
+from infocap.experiments.generalization.results import PAPER_MEANS, by_size, sizes, through_training, toy
 from infocap.study.claims import NotRun
 from infocap.study.style import PALETTE, WIDTH, note, styled
 from infocap.study.tables import Table, interval, summarize
@@ -46,31 +46,35 @@ def thresholds(table: Table) -> plt.Figure:
 
 
 @styled
-def by_training_size(table: Table, profile: Any) -> plt.Figure:
-    """Gap and f-CMI bound of the paper's network on MNIST 4 against 9, beside the paper's means."""
-    ours = by_size(table, profile, "paper")
-    means = summarize(ours, ["n"], ["gap", "bound"])
+def by_training_size(table: Table, profile: Any, full: Table | None = None) -> plt.Figure:
+    """Gap and f-CMI bound of the paper's network on MNIST 4 against 9, beside the paper's means and a stored run."""
     paper = PAPER_MEANS[PAPER_MEANS["panel"] == "paper"]
-    figure, axes = plt.subplots(figsize=(WIDTH, 3.7))
+    shown = [(table.profile, 1.0, by_size(table, profile, "paper"), {})]
+    if full is not None:
+        rows = full.frame[full.frame["panel"] == "paper"]
+        shown.append(("full, stored", 1.12, rows, {"markerfacecolor": "white", "markersize": 6}))
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.9))
     for key, colour, marker in (("bound", _BOUND, "s"), ("gap", _GAP, "o")):
-        axes.plot(paper["n"], paper[key], ":", color=colour, marker=marker, markerfacecolor="white", markersize=7)
-        _bars(axes, means, key, colour, marker)
-    _log_sizes(axes, sorted({*paper["n"], *means["n"]}))
+        axes.plot(paper["n"], paper[key], ":", color=colour, marker="_", markersize=14)
+        for _, shift, rows, look in shown:
+            means = summarize(rows, ["n"], ["gap", "bound"])
+            _bars(axes, means.assign(n=means["n"] * shift), key, colour, marker, **look)
+    _log_sizes(axes, paper["n"].tolist())
     axes.set(ylabel="0-1 loss", yscale="log", ylim=(0.004, 0.7))
     axes.set_yticks([0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5], ["0.005", "0.01", "0.02", "0.05", "0.1", "0.2", "0.5"])
     axes.yaxis.set_minor_locator(NullLocator())
-    figure.legend(
-        handles=[
-            *(_mark(colour, marker, label) for colour, marker, label in _QUANTITIES),
-            Line2D([], [], color="0.4", linestyle=":", marker="o", markerfacecolor="white", label="the paper's means"),
-        ],
-        loc="outside upper center",
-        ncols=3,
-        fontsize="small",
-    )
-    k1 = panel(table, profile, "paper").groupby("n").size()
-    counts = " and ".join(f"{count} (n = {n})" for n, count in k1.items())
-    note(figure, f"{table.profile} profile; supersamples: {counts}")
+    grey = {"color": "0.4", "linestyle": ""}
+    handles = [
+        *(_mark(colour, marker, label) for colour, marker, label in _QUANTITIES),
+        Line2D([], [], color="0.4", linestyle=":", marker="_", markersize=12, label="the paper's means"),
+        *(Line2D([], [], marker="o", label=name, **grey, **look) for name, _, _, look in shown),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3, fontsize="small")
+    lines = []
+    for name, _, rows, _ in shown:
+        counts = " and ".join(f"{count} (n = {n:,})" for n, count in rows.groupby("n").size().items())
+        lines.append(f"{name}, supersamples: {counts}")
+    note(figure, "\n".join(lines))
     return figure
 
 
@@ -144,11 +148,11 @@ def _mark(colour: Any, marker: str, label: str) -> Line2D:
     return Line2D([], [], color=colour, marker=marker, label=label)
 
 
-def _bars(axes: plt.Axes, means: pd.DataFrame, key: str, colour: Any, marker: str) -> None:
+def _bars(axes: plt.Axes, means: pd.DataFrame, key: str, colour: Any, marker: str, **look: Any) -> None:
     """Means with intervals, cut off at zero; one run has a dot only."""
     low = np.nan_to_num(np.minimum(means[key] - means[f"{key}_low"], means[key].clip(lower=0)))
     high = np.nan_to_num(means[f"{key}_high"] - means[key])
-    axes.errorbar(means["n"], means[key], (low, high), fmt=marker, color=colour, capsize=3, markersize=5)
+    axes.errorbar(means["n"], means[key], (low, high), fmt=marker, color=colour, capsize=3, **{"markersize": 5} | look)
 
 
 def _log_sizes(axes: plt.Axes, values: list[int]) -> None:
