@@ -47,7 +47,7 @@ def rows() -> Iterator[Row]:
         shutil.rmtree(folder / "pool")
         with LocalCluster(n_workers=WORKERS, threads_per_worker=1, dashboard_address=None, silence_logs=50) as local:
             local.wait_for_workers(WORKERS)
-            yield overhead("dask, 2 workers", folder / "dask", cluster(local.scheduler_address), task_ms(local))
+            yield overhead("dask, 2 workers", folder / "dask", cluster(local.scheduler_address), tasks_alone(local))
         yield from finished(Store(folder / "one"), folder / "dask")
 
 
@@ -65,7 +65,8 @@ def compute(chosen: Sequence[Task], root: Path, jobs: int | None) -> None:
     sweep(chosen, {"bench/study": measure}, Store(root), jobs=jobs, progress=False)
 
 
-def task_ms(local: LocalCluster, count: int = 1_000) -> str:
+def tasks_alone(local: LocalCluster, count: int = 1_000) -> str:
+    """How many calls that do nothing dask hands out and brings back, each a task of its own."""
     with Client(local) as client:
         client.gather(client.map(abs, range(10), pure=False))
         spent = seconds(lambda: client.gather(client.map(abs, range(count), pure=False)))
@@ -95,10 +96,8 @@ def finished(store: Store, other: Path) -> Iterator[Row]:
     """The same cells, when the store holds them all; ``other`` is a folder of as many, written as carefully."""
     chosen, paths = work(), [store.path(key) for key in store]
     states = [path.stat() for path in paths]
-    size, blocks = (
-        sum(state.st_size for state in states) / CELLS,
-        512 * sum(state.st_blocks for state in states) / CELLS,
-    )
+    size = sum(state.st_size for state in states) / CELLS
+    blocks = sum(512 * state.st_blocks for state in states) / CELLS
 
     def read() -> list[bytes]:
         return [path.read_bytes() for path in paths]
@@ -106,7 +105,8 @@ def finished(store: Store, other: Path) -> Iterator[Row]:
     def timed(what: str, run: Callable[[], Any], reference: Callable[[], Any], note: str = "on the clock") -> Row:
         return row(f"store, {CELLS:,} records: {what}", [1e3 * seconds(run)], [1e3 * seconds(reference)], note=note)
 
-    disk = f"on the clock; a record has {size:.0f} bytes and takes {blocks:.0f} on disk"
+    keys = f"the keys alone: {1e3 * seconds(work):.0f} ms"
+    disk = f"on the clock; {keys}; a record has {size:.0f} bytes and takes {blocks:.0f} on disk"
     yield timed("a sweep that finds all / reading files", lambda: compute(work(), store.root, 1), read, disk)
     yield timed("table / reading files", lambda: collect("bench/study", "", chosen, store), read)
     yield timed("verify / reading files", store.verify, read)
