@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
+
+from infocap.study.cli import make_app
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 CLUSTER = BOOK / "cluster"
@@ -37,11 +40,13 @@ def test_the_tasks_of_the_array_cover_the_sweep(tmp_path):
         outcome = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
         seen.append(outcome.stdout.strip())
     start = "-m infocap sweep --profile full --store store --jobs 1 --shard"
+    accepted = CliRunner().invoke(make_app(None), ["sweep", "--help"], env={"COLUMNS": "200"})
+    assert all(word in accepted.stdout for word in f"{start} --device".split() if word.startswith("--"))
     assert seen == [f"{start} 0/{last + 1} --device cuda", f"{start} {last}/{last + 1} --device cuda"]
 
 
-@pytest.mark.filterwarnings("ignore:Port 8787 is already in use")
 def test_a_slurm_job_starts_one_worker_of_this_environment(monkeypatch):
+    import dask
     from dask_jobqueue import SLURMCluster
 
     commands = []
@@ -54,7 +59,9 @@ def test_a_slurm_job_starts_one_worker_of_this_environment(monkeypatch):
         subprocess, "run", lambda command: commands.append(command) or subprocess.CompletedProcess([], 3)
     )
     monkeypatch.setattr(sys, "argv", ["slurm_dask.py", "--profile", "full"])
-    with pytest.raises(SystemExit) as caught:
+    # another cluster on this machine may have the dashboard's usual port
+    options = {"jobqueue.slurm.scheduler-options": {"dashboard_address": ":0"}}
+    with dask.config.set(options), pytest.raises(SystemExit) as caught:
         runpy.run_path(str(CLUSTER / "slurm_dask.py"), run_name="__main__")
     assert caught.value.code == 3  # the sweep's own
     (workers, script), sweep = commands
@@ -80,5 +87,19 @@ def test_the_kubernetes_cluster_is_whole():
     assert service["selector"] == {"dask.org/cluster-name": name, "dask.org/component": "scheduler"}
     assert {port["targetPort"] for port in service["ports"]} == {port["name"] for port in scheduler["ports"]}
     assert spec["worker"]["replicas"] > 1
+    image = (CLUSTER / "Dockerfile").read_text()
+    lock, project = re.search(r"-r /infocap/lib/(\S+)", image).group(1), re.search(r"-e /infocap/(\S+)", image).group(1)
+    assert {"dask", "distributed"} <= set(
+        re.findall(r"^([\w-]+)==", (BOOK.parent / "lib" / lock).read_text(), re.MULTILINE)
+    )
+    assert (BOOK.parent / project / "pyproject.toml").is_file()
     page = (BOOK / "how-to-run.md").read_text(encoding="utf-8")
     assert f"service/{name}-scheduler 8786" in page
+
+
+def test_the_plan_for_a_million_cells_multiplies_what_was_measured():
+    page = (BOOK / "how-to-run.md").read_text(encoding="utf-8")
+    table = re.findall(r"^\| .* \| ([\d.,]+) s \| ([\d.,]+) s \|$", page, re.MULTILINE)
+    assert len(table) >= 6
+    for measured, million in table:
+        assert float(million.replace(",", "")) == pytest.approx(100 * float(measured.replace(",", "")))
