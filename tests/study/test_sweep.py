@@ -219,7 +219,7 @@ def test_worker_processes_and_a_cluster_give_the_same_table(package, catalogue, 
 IN_FLIGHT = """
     if cell.x == 50 and cell.seed == 0:
         (gates / f"started by {os.getpid()}").touch()
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while not (gates / "open").exists() and time.monotonic() < end:
             time.sleep(0.01)
 """
