@@ -4,6 +4,11 @@ Limits on one core. A small network's step is bound by the calls of its operatio
 networks shares. The papers' network at batch 75 is bound by arithmetic, so that a loop can only lose time beside it:
 to the data loader, the passes over validation data, and the optimizer. Bounds count 2 x k2 x n pairs for each of a few
 variables and supersamples, which is little, and the rest is arithmetic on [k1, n, values, 2] tables.
+
+What must move: of each network and step its weights, gradients and Adam's two moments, read and written, 8 numbers for
+each weight; and the batch, gathered and read twice, 4 numbers for each pixel. Activations may stay in the cache. Bounds
+read selectors, predictions and labels once, 8 bytes each. For each of their variables, one for f-CMI and five for all
+bounds, a draw takes 4 operations and an entry of a table 5.
 """
 
 from collections.abc import Iterator
@@ -11,7 +16,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from harness import Row, agree, alternate, flops, matmul, of_matmul, row, seconds
+from harness import Row, against_limit, agree, alternate, copy, flops, matmul, of_matmul, row, seconds, shares
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
@@ -31,7 +36,7 @@ def rows() -> Iterator[Row]:
     yield many("MLP 196-64-2, batch 64", mlp, batch_size=64, steps=40, at_least=3)
     yield many("CNN of 8 and 16 channels, batch 32", small_cnn, batch_size=32, steps=20, at_least=5)
     yield papers_cnn()
-    yield bounds()
+    yield from bounds()
     yield counterexample()
 
 
@@ -62,16 +67,23 @@ def many(label: str, make, *, batch_size: int, steps: int, at_least: float, coun
 
     looks = {"record": lambda step, logits: logits, "record_at": [steps], "eval_inputs": inputs}
     agree(label, train(True, **looks).records[steps], train(False, **looks).records[steps], 1e-2)
-    ours, reference, product = alternate(
+    ours, reference, product, copied = alternate(
         lambda: seconds(partial(train, True)) / steps,
         lambda: seconds(partial(train, False)) / steps,
         matmul,
+        copy,
         repetitions=3,
     )
     network = make()
     work = count * flops(lambda: cross_entropy(network(inputs[:batch_size]), labels[:batch_size]).backward())
     note = of_matmul(work, ours, product)
-    return row(f"fit_many batched / one by one, {count} {label}", ours, reference, at_least=at_least, note=note)
+    result = row(f"fit_many batched / one by one, {count} {label}", ours, reference, at_least=at_least, note=note)
+    moved = count * moved_by_step(network, inputs[:batch_size])
+    return against_limit(result, work, moved, ours, product, copied, shares(partial(train, True)))
+
+
+def moved_by_step(network: nn.Module, batch: Tensor) -> int:
+    return 4 * (8 * sum(p.numel() for p in network.parameters()) + 4 * batch.numel())
 
 
 class Digits(Dataset):
@@ -133,14 +145,15 @@ def papers_cnn() -> Row:
     network = make()
     work = flops(lambda: cross_entropy(network(scaled[:n]), labels[:n]).backward())
     times = alternate(
-        lambda: seconds(ours) / count / epochs, lambda: seconds(plain) / few / epochs, matmul, repetitions=3
+        lambda: seconds(ours) / count / epochs, lambda: seconds(plain) / few / epochs, matmul, copy, repetitions=3
     )
     note = f"per network and step; reference: {few} networks; {of_matmul(work, times[0], times[2])}"
-    return row("fit_many / plain loop over loaders, papers' CNN, n = 75", times[0], times[1], at_least=2, note=note)
+    result = row("fit_many / plain loop over loaders, papers' CNN, n = 75", *times[:2], at_least=2, note=note)
+    return against_limit(result, work, moved_by_step(network, scaled[:n]), times[0], *times[2:], shares(ours))
 
 
-def bounds() -> Row:
-    """All bounds of the registry; the reference is f-CMI alone, one row after another in NumPy, on one in 20 rows."""
+def bounds() -> Iterator[Row]:
+    """f-CMI, then all bounds; the reference is f-CMI, one row after another in NumPy, on one in 20 rows."""
     generator, share = torch.Generator().manual_seed(0), 20
     k1, k2, n = 5, 30, 4000
     selectors = torch.stack([complementary_selectors(k2, n, generator) for _ in range(k1)])
@@ -159,11 +172,23 @@ def bounds() -> Row:
     agree("f-CMI bound", fcmi_bound(few), one_by_one(), 1e-6)  # the root of a rounding error
     frame = all_bounds(runs)
     assert (np.stack(frame["values"])[:, generalization_gap(runs).numpy() > 0] > 0).all()
-    ours, reference = alternate(
-        lambda: seconds(lambda: all_bounds(runs)), lambda: share * seconds(one_by_one), repetitions=3
+    single, every, reference, product, copied = alternate(
+        lambda: seconds(lambda: fcmi_bound(runs)),
+        lambda: seconds(lambda: all_bounds(runs)),
+        lambda: share * seconds(one_by_one),
+        partial(matmul, torch.float64),
+        copy,
+        repetitions=3,
     )
-    label = f"all {len(frame)} bounds / f-CMI row by row, k1 = {k1}, k2 = {k2}, n = {n:,}"
-    return row(label, ours, reference, limit_s=3, note=f"reference: one row in {share}, times {share}")
+    note, moved = f"reference: one row in {share}, times {share}", 8 * k1 * n * (3 * k2 + 2)
+    draws, size = 4 * k1 * k2 * n, f"k1 = {k1}, k2 = {k2}, n = {n:,}"
+    for label, ours, run, entries, variables in [
+        (f"f-CMI / row by row, {size}", single, lambda: fcmi_bound(runs), 8, 1),
+        (f"all {len(frame)} bounds / f-CMI row by row, {size}", every, lambda: all_bounds(runs), 8 + 8 + 6 + 4 + 4, 5),
+    ]:
+        result = row(label, ours, reference, limit_s=3, note=note)
+        work = variables * draws + 5 * entries * k1 * n
+        yield against_limit(result, work, moved, ours, product, copied, shares(run))
 
 
 def information(coins: np.ndarray, pairs: np.ndarray) -> float:

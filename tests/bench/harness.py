@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 Row = dict[str, Any]
+COPIED = 2**26  # bytes
+WANTED = 0.4  # of the limit
 
 
 def seconds(run: Callable[[], Any]) -> float:
@@ -110,6 +112,44 @@ def matmul(dtype: torch.dtype = torch.float32) -> float:
     return seconds(lambda: left @ right)
 
 
+def copy() -> float:
+    """Seconds of copying 64 MiB: the rate at which this core moves bytes, each of them read and written."""
+    source, target = torch.ones(2, COPIED // 4)
+    return seconds(lambda: target.copy_(source))
+
+
+def against_limit(
+    row: Row, flops: float, moved: float, ours: list[float], product: list[float], copied: list[float], why: str = ""
+) -> Row:
+    """The row with the least time that its arithmetic and its bytes take at the rates of ``matmul`` and ``copy``.
+
+    All three alternate. The limit is the larger of the two; ``why`` is noted where ours stays below ``WANTED`` of it.
+    """
+    arithmetic = [flops / (2 * 1024**3) * time for time in product]
+    memory = [moved / (2 * COPIED) * time for time in copied]
+    by = max((arithmetic, memory), key=statistics.median)
+    fraction = statistics.median(limit / time for limit, time in zip(by, ours, strict=True))
+    short = f"{100 * fraction:.0f} % of its limit, less than {100 * WANTED:.0f} %: {why}" if fraction < WANTED else ""
+    return row | {
+        "flops": flops,
+        "bytes": moved,
+        "limit_ms": statistics.median(by),
+        "limit_by": "arithmetic" if by is arithmetic else "memory",
+        "fraction": fraction,
+        "note": "; ".join(filter(None, [row["note"], short])),
+    }
+
+
+def shares(run: Callable[[], Any], most: int = 4) -> str:
+    """Which operations of torch take the most of its time, their own parts, by torch.profiler."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        run()
+    events = sorted(profile.key_averages(), key=lambda event: -event.self_cpu_time_total)
+    total = sum(event.self_cpu_time_total for event in events)
+    parts = (f"{e.key.removeprefix('aten::')} {100 * e.self_cpu_time_total / total:.0f} %" for e in events[:most])
+    return ", ".join(parts)
+
+
 def of_matmul(work: float, ours: list[float], product: list[float], unit: str = "a step") -> str:
     """The arithmetic of a step, and the share of the product's rate that it reaches."""
     rate = statistics.median(2 * 1024**3 / time for time in product)  # per ms
@@ -118,9 +158,9 @@ def of_matmul(work: float, ours: list[float], product: list[float], unit: str = 
     return f"{size} {unit}, {100 * share:.0f} % of this core's {rate / 1e6:.0f} GFLOP/s (1024^3 matmul)"
 
 
-def in_subprocess(module: str, call: str) -> dict[str, Any]:
+def in_subprocess(module: str, call: str, *arguments: str) -> Any:
     """What a function of a module beside this file returns when a fresh interpreter calls it."""
-    code = f"import json, {module}; print(json.dumps({module}.{call}()))"
+    code = f"import json, {module}; print(json.dumps({module}.{call}(*{arguments!r})))"
     done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 

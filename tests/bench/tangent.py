@@ -7,6 +7,7 @@ One core's limits, where a large product reaches 85 GFLOP/s in float32 and 42 in
   GFLOP or 1.4 s in float32. Contracting over pairs of positions first takes more, at 49 positions.
 - ResNet-18: 11 million weights; the derivatives of 640 outputs by its widest layer alone, 2.4 million, would be 6 GB,
   so that layers are contracted in parts.
+The bytes that must move are at least those of the result, 100 MB in float32, written once.
 The references run on some of the examples and are multiplied up; the note says which.
 """
 
@@ -14,7 +15,21 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
-from harness import Row, agree, alternate, in_subprocess, matmul, memory, memory_row, of_matmul, row, seconds
+from harness import (
+    Row,
+    against_limit,
+    agree,
+    alternate,
+    copy,
+    in_subprocess,
+    matmul,
+    memory,
+    memory_row,
+    of_matmul,
+    row,
+    seconds,
+    shares,
+)
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 from torchvision.models import resnet18
@@ -78,10 +93,14 @@ def against_jacobian(
     kernel = ntk(model, inputs)[:chunk, :, :chunk].flatten(2).flatten(0, 1)
     agree(operation, kernel, expected @ expected.T, 1e-10 if dtype == torch.float64 else 1e-4)
     run = partial(ntk, model, inputs)
-    ours, reference, product = alternate(lambda: seconds(run), contraction, partial(matmul, dtype), repetitions=3)
-    share = of_matmul(work * (EXAMPLES * OUTPUTS) ** 2, ours, product, unit="for its upper triangle")
+    ours, reference, product, copied = alternate(
+        lambda: seconds(run), contraction, partial(matmul, dtype), copy, repetitions=3
+    )
+    entries = (EXAMPLES * OUTPUTS) ** 2
+    share = of_matmul(work * entries, ours, product, unit="for its upper triangle")
     note = f"reference: vmap(jacrev) on {chunk} examples, times {times}, their product times {times**2}; {share}"
-    return row(operation, ours, reference, note=note, **targets)
+    result = row(operation, ours, reference, note=note, **targets)
+    return against_limit(result, work * entries, entries * dtype.itemsize, ours, product, copied, shares(run))
 
 
 def peaks() -> Iterator[Row]:
