@@ -45,6 +45,9 @@ class There(Tensor):
     def __init__(self, held: Tensor):
         self.held = held
 
+    def __getitem__(self, index):  # torch would make a tensor without values of a list
+        return super().__getitem__(torch.tensor(index, device="cpu") if isinstance(index, list) else index)
+
     def tolist(self):
         return self.held.tolist()
 
