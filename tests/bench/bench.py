@@ -22,6 +22,7 @@ GROUPS = (
     "generalization",
     "distillation",
     "study",
+    "peaks",
 )  # modules beside this file
 
 

@@ -16,7 +16,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from harness import Row, against_limit, agree, alternate, copy, flops, matmul, of_matmul, row, seconds, shares
+from harness import Row, against_limit, agree, alternate, copy, flops, matmul, of_matmul, row, seconds
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
@@ -79,7 +79,7 @@ def many(label: str, make, *, batch_size: int, steps: int, at_least: float, coun
     note = of_matmul(work, ours, product)
     result = row(f"fit_many batched / one by one, {count} {label}", ours, reference, at_least=at_least, note=note)
     moved = count * moved_by_step(network, inputs[:batch_size])
-    return against_limit(result, work, moved, ours, product, copied, shares(partial(train, True)))
+    return against_limit(result, work, moved, ours, product, copied, partial(train, True))
 
 
 def moved_by_step(network: nn.Module, batch: Tensor) -> int:
@@ -149,7 +149,7 @@ def papers_cnn() -> Row:
     )
     note = f"per network and step; reference: {few} networks; {of_matmul(work, times[0], times[2])}"
     result = row("fit_many / plain loop over loaders, papers' CNN, n = 75", *times[:2], at_least=2, note=note)
-    return against_limit(result, work, moved_by_step(network, scaled[:n]), times[0], *times[2:], shares(ours))
+    return against_limit(result, work, moved_by_step(network, scaled[:n]), times[0], *times[2:], ours)
 
 
 def bounds() -> Iterator[Row]:
@@ -188,7 +188,7 @@ def bounds() -> Iterator[Row]:
     ]:
         result = row(label, ours, reference, limit_s=3, note=note)
         work = variables * draws + 5 * entries * k1 * n
-        yield against_limit(result, work, moved, ours, product, copied, shares(run))
+        yield against_limit(result, work, moved, ours, product, copied, run)
 
 
 def information(coins: np.ndarray, pairs: np.ndarray) -> float:

@@ -119,17 +119,25 @@ def copy() -> float:
 
 
 def against_limit(
-    row: Row, flops: float, moved: float, ours: list[float], product: list[float], copied: list[float], why: str = ""
+    row: Row,
+    flops: float,
+    moved: float,
+    ours: list[float],
+    product: list[float],
+    copied: list[float],
+    run: Callable[[], Any],
 ) -> Row:
     """The row with the least time that its arithmetic and its bytes take at the rates of ``matmul`` and ``copy``.
 
-    All three alternate. The limit is the larger of the two; ``why`` is noted where ours stays below ``WANTED`` of it.
+    All three alternate. The limit is the larger of the two. Where ours stays below ``WANTED`` of it, ``run`` is profiled.
     """
     arithmetic = [flops / (2 * 1024**3) * time for time in product]
     memory = [moved / (2 * COPIED) * time for time in copied]
     by = max((arithmetic, memory), key=statistics.median)
     fraction = statistics.median(limit / time for limit, time in zip(by, ours, strict=True))
-    short = f"{100 * fraction:.0f} % of its limit, less than {100 * WANTED:.0f} %: {why}" if fraction < WANTED else ""
+    short = ""
+    if fraction < WANTED:
+        short = f"{100 * fraction:.0f} % of its limit, less than {100 * WANTED:.0f} %; profile: {shares(run)}"
     return row | {
         "flops": flops,
         "bytes": moved,

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from functools import cache, partial
 
 import torch
-from harness import Row, against_limit, agree, alternate, copy, duration, matmul, row, seconds, shares
+from harness import Row, against_limit, agree, alternate, copy, duration, matmul, row, seconds
 from torch import Tensor
 
 from infocap.data import load
@@ -99,8 +99,7 @@ def against_one_by_one(label: str, steps: int | None, **targets) -> Row:
     if steps is not None:
         note += f"; {eigendecomposition(eigen)}"
     result = row(f"all-n F-SI, n = 1,000, {label}", ours, reference, note=note, **targets)
-    why = shares(partial(scores, 1000, horizon))
-    return against_limit(result, *must(1000, steps is not None), ours, product, copied, why)
+    return against_limit(result, *must(1000, steps is not None), ours, product, copied, partial(scores, 1000, horizon))
 
 
 def must(n: int, finite: bool) -> tuple[float, float]:

@@ -28,7 +28,6 @@ from harness import (
     of_matmul,
     row,
     seconds,
-    shares,
 )
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
@@ -100,7 +99,7 @@ def against_jacobian(
     share = of_matmul(work * entries, ours, product, unit="for its upper triangle")
     note = f"reference: vmap(jacrev) on {chunk} examples, times {times}, their product times {times**2}; {share}"
     result = row(operation, ours, reference, note=note, **targets)
-    return against_limit(result, work * entries, entries * dtype.itemsize, ours, product, copied, shares(run))
+    return against_limit(result, work * entries, entries * dtype.itemsize, ours, product, copied, run)
 
 
 def peaks() -> Iterator[Row]:
