@@ -129,7 +129,7 @@ def against_limit(
 ) -> Row:
     """The row with the least time that its arithmetic and its bytes take at the rates of ``matmul`` and ``copy``.
 
-    All three alternate. The limit is the larger of the two. Where ours stays below ``WANTED`` of it, ``run`` is profiled.
+    All three alternate. Where ours stays below ``WANTED`` of the larger, the limit, ``run`` is profiled.
     """
     arithmetic = [flops / (2 * 1024**3) * time for time in product]
     memory = [moved / (2 * COPIED) * time for time in copied]
