@@ -87,7 +87,7 @@ def test_installs_the_library_where_it_is_not(path):
 
 @pytest.mark.parametrize("found", [True, False])
 def test_what_the_install_cell_does(found, monkeypatch, capsys, tmp_path):
-    """As on Colab: the public repository is cloned, pip gets its library, and stored results lie where chapters look."""
+    """As on Colab: the repository is cloned, pip gets its library, stored results lie where chapters look."""
     commands, run = [], subprocess.run
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if found else None)
     monkeypatch.chdir(tmp_path)
