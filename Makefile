@@ -41,14 +41,15 @@ screenshots: setup  ## pictures of every page, desktop and phone, light and dark
 pdf: book  ## the whole book as one file, book/_build/pdf/infocap.pdf, printed by a headless browser
 	$(RUN) -m pytest tests/pages/print_pdf.py tests/pages/test_pdf.py --require-browser
 
-bench: setup  ## measure speed against references in the same run
+bench: setup  ## measure speed against references in the same run; stores the table that the page Performance shows
 	$(RUN) tests/bench/bench.py
 
-bench-peers: setup  ## compare with other packages, in .venv-peers; stores the table that part 2 shows
+bench-peers: setup  ## compare with other packages, in .venv-peers; stores the tables that part 2 and Performance show
 	$(PYTHON) -m venv .venv-peers
-	$(UV) pip install --quiet --python .venv-peers/bin/python --require-hashes -r tests/bench/peers/requirements.lock
+	$(UV) pip install --quiet --python .venv-peers/bin/python --require-hashes --no-deps -r tests/bench/peers/requirements.lock
 	$(UV) pip install --quiet --python .venv-peers/bin/python --no-deps --no-build-isolation -e lib
 	.venv-peers/bin/python -W ignore tests/bench/peers/compare.py
+	.venv-peers/bin/python -W ignore tests/bench/peers/speed.py
 
 doctor:  ## say what is missing or mismatched, and the fix
 	@if [ -x $(RUN) ]; then cd lib && ../$(RUN) -m infocap doctor; \

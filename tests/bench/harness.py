@@ -3,12 +3,14 @@
 Seconds are those that the processor spent on this process, on one torch thread: a busy machine changes them little.
 """
 
+import datetime
 import json
+import math
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,12 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from infocap.study.provenance import stamp
+
 Row = dict[str, Any]
 COPIED = 2**26  # bytes
 WANTED = 0.4  # of the limit
+SLACK = 0.3  # by how much a measured exponent may exceed that of the arithmetic
 
 
 def seconds(run: Callable[[], Any]) -> float:
@@ -56,6 +61,7 @@ def row(
         "ours_ms": median,
         "reference_ms": statistics.median(reference),
         "ratio": ratio,
+        "gain": at_least is not None,
         "target": target,
         "verdict": ("ok" if good else "falls short") if target else "",
         "note": note,
@@ -76,14 +82,53 @@ def memory_row(operation: str, peak: float, unit: float, at_most: float, note: s
     }
 
 
+def growth_row(
+    operation: str, variable: str, sizes: Sequence[int], times: list[list[float]], work: list[float], rise: int | None
+) -> Row:
+    """The exponent of the time, from the medians, against that of the arithmetic; ``rise`` is memory at the end."""
+    medians = [statistics.median(part) for part in times]
+    exponent, predicted = slope(sizes, medians), slope(sizes, work)
+    return {
+        "operation": operation,
+        "variable": variable,
+        "sizes": list(sizes),
+        "times_ms": medians,
+        "exponent": exponent,
+        "predicted": predicted,
+        "peak_mib": None if rise is None else rise / 2**20,
+        "target": f"<= {predicted + SLACK:.2g}",
+        "verdict": "ok" if exponent <= predicted + SLACK else "falls short",
+        "note": "" if exponent <= predicted + SLACK else "grows faster than its arithmetic",
+    }
+
+
+def slope(sizes: Sequence[float], values: Sequence[float]) -> float:
+    """Least squares of the logarithms: the exponent of a power law."""
+    return statistics.linear_regression([math.log(x) for x in sizes], [math.log(y) for y in values]).slope
+
+
 def text(row: Row) -> str:
     """One line of the table."""
+    if "times_ms" in row:
+        first, last = (duration(row["times_ms"][end]) for end in (0, -1))
+        label = f"growth with {row['variable']}: {row['operation']}"
+        return f"{label:72}{first:>10}{last:>11}{row['exponent']:9.2f}  {row['target']:<15}{row['verdict']}".rstrip()
+    if "ratio" not in row:
+        ours = duration(row["ours_ms"]) if "ours_ms" in row else "-"
+        line = f"{row['operation']:72}{ours:>10}{'-':>11}{'-':>9}  {row['target']:<15}{row['verdict']:<13}"
+        return f"{line}{row['note']}".rstrip()
     if "ours_ms" in row:
         ours, reference = duration(row["ours_ms"]), duration(row["reference_ms"])
     else:
         ours, reference = (f"{row[key]:.0f}MiB" for key in ("ours_mib", "reference_mib"))
     line = f"{row['operation']:72}{ours:>10}{reference:>11}{row['ratio']:9.4g}  {row['target']:<15}{row['verdict']:<11}"
     return f"{line}  {row['note']}".rstrip()
+
+
+def write(path: Path, rows: list[Row], seconds: float, **facts: Any) -> None:
+    """What the page Performance is made of: no name of a machine, no path."""
+    provenance = stamp() | {"date": datetime.date.today().isoformat(), "seconds": seconds} | facts
+    path.write_text(json.dumps({"rows": rows, "provenance": provenance}, indent=1, allow_nan=False) + "\n")
 
 
 HEADER = f"{'operation':72}{'ours':>10}{'reference':>11}{'ratio':>9}  {'target':<15}verdict"

@@ -1,0 +1,145 @@
+"""How does the time of each hot operation grow with its size, and how would its arithmetic?
+
+Each operation runs at a few sizes in turn. Its exponent is the slope of the logarithm of its time over that of its
+size; the one to compare with is the same slope for the multiply-adds written beside it, over the same sizes.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from generalization import adam, mlp
+from harness import Row, alternate, growth_row, in_subprocess, memory, seconds
+from noisy_labels import images as digits
+from noisy_labels import trained
+from sample_information import STEPS, options, task
+from tangent import images
+from tangent import mlp as wide_mlp
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from infocap.bounds import SupersampleRuns, all_bounds, complementary_selectors
+from infocap.distillation import Distillation, distillation_loss, replay, supervision_complexity
+from infocap.experiments.noisy_labels.training import WithAuxiliary
+from infocap.label_noise import limit_losses
+from infocap.networks import build
+from infocap.sample_information import leave_one_out
+from infocap.tangent import ntk
+from infocap.training import fit_many
+
+REPETITIONS, STEPS_OF_FIT = 3, 20
+
+
+class Growing(NamedTuple):
+    variable: str
+    sizes: tuple[int, ...]
+    prepare: Callable[[int], Callable[[], Any]]  # size -> what is timed
+    work: Callable[[int], float]  # size -> multiply-adds, up to a factor
+
+
+def many(count: int, device: str = "cpu") -> Callable[[], Any]:
+    generator = torch.Generator().manual_seed(0)
+    inputs, labels = torch.randn(300, 1, 14, 14, generator=generator), torch.arange(300) % 2
+    subsets = 2 * torch.arange(150) + complementary_selectors(count, 150, generator)
+    seeds = {"init_seeds": [0] * count, "order_seeds": [0] * count}
+    options = {"loss": cross_entropy, "optimizer": adam, "steps": 20, "batch_size": 64, "batched": True}
+    return partial(fit_many, mlp, inputs.to(device), labels.to(device), subsets.to(device), **seeds, **options)
+
+
+def tangent(n: int, device: str = "cpu") -> Callable[[], Any]:
+    return partial(ntk, wide_mlp().to(device), images(n, 1, 28, 28).to(device))
+
+
+def left_out(steps: int | None, n: int, device: str = "cpu") -> Callable[[], Any]:
+    kernel, residual, kernel_eval = (part.to(device) for part in task(n))
+    horizon = options(n, steps)
+    return lambda: leave_one_out(kernel, residual, kernel_eval, **horizon).functional_sample_information()
+
+
+def bounds(n: int, k2: int = 30, device: str = "cpu") -> Callable[[], Any]:
+    generator = torch.Generator().manual_seed(0)
+    selectors = torch.stack([complementary_selectors(k2, n, generator) for _ in range(5)])
+    labels = torch.randint(2, (5, n, 2), generator=generator)
+    wrong = torch.rand(5, k2, n, 2, generator=generator) < 0.1
+    parts = (part.to(device) for part in (selectors, labels[:, None] ^ wrong, labels))
+    return partial(all_bounds, SupersampleRuns(*parts, 2))
+
+
+def limit(batch_size: int) -> Callable[[], Any]:
+    def loss(outputs: tuple[Tensor, Tensor], labels: Tensor) -> Tensor:
+        return sum(limit_losses(*outputs, labels, beta=10.0, kind="laplace"))
+
+    model = WithAuxiliary(build("mlp", 10, seed=1), build("mlp", 10, seed=2))
+    return partial(trained, model, digits(batch_size), loss, STEPS_OF_FIT, batch_size)
+
+
+def student(batch_size: int) -> Callable[[], Any]:
+    views, _ = digits(2000)
+    logits = torch.randn(10, 2000, 10, generator=torch.Generator().manual_seed(0))
+    model = build("small_cnn", 10, seed=0)
+
+    def run() -> float:
+        teacher = replay(logits, STEPS_OF_FIT)  # serves one training
+        loss = Distillation(teacher, loss=partial(distillation_loss, temperature=4.0))
+        return trained(model, (views, torch.arange(2000)), loss, STEPS_OF_FIT, batch_size)
+
+    return run
+
+
+def complexity(n: int) -> Callable[[], Any]:
+    generator = torch.Generator().manual_seed(0)
+    factor = torch.randn(n, 2 * n, dtype=torch.float64, generator=generator)
+    targets = torch.randn(50, n, dtype=torch.float64, generator=generator)
+    return partial(supervision_complexity, factor @ factor.T, targets)
+
+
+def linear(size: int) -> float:
+    return size
+
+
+OPERATIONS = {
+    "20 steps of many networks, MLP 196-64-2": Growing("networks", (26, 50, 100, 200), many, linear),
+    "tangent kernel, MLP 784-512-512-10, float32": Growing(
+        "examples",
+        (125, 250, 500),
+        tangent,
+        lambda n: n**2,  # the upper triangle, for each layer
+    ),
+    "all left-out trainings, to the end": Growing(
+        "examples", (250, 500, 1000, 2000), partial(left_out, None), lambda n: n**3 + 2 * 500 * n**2
+    ),
+    "all left-out trainings, 2,000 steps": Growing(  # eigenvectors, then ten poles and 500 evaluation inputs
+        "examples", (250, 500, 1000, 2000), partial(left_out, STEPS), lambda n: 14 / 3 * n**3 + 2 * n**2 * (30 + 1000)
+    ),
+    "all bounds, k1 = 5, k2 = 30": Growing("rows", (1000, 2000, 4000, 8000), bounds, linear),
+    "all bounds, k1 = 5, n = 2,000": Growing("selectors", (16, 30, 60, 120), partial(bounds, 2000), linear),
+    "20 steps of LIMIT, MLP 784-256-256-10": Growing("batch", (64, 128, 256, 512), limit, linear),
+    "complexity of 50 target sets": Growing(
+        "examples", (500, 1000, 2000), complexity, lambda n: n**3 / 3 + 50 * 2 * n**2
+    ),
+    "20 steps of a student, cached logits": Growing("batch", (32, 64, 128, 256), student, linear),
+}
+
+
+def rows() -> Iterator[Row]:
+    for operation, (variable, sizes, prepare, work) in OPERATIONS.items():
+        runs = [partial(seconds, prepare(size)) for size in sizes]
+        times = alternate(*runs, repetitions=REPETITIONS)
+        rise = None if memory("VmRSS") is None else in_subprocess("growth", "peak", operation)
+        yield growth_row(operation, variable, sizes, times, [work(size) for size in sizes], rise)
+
+
+def peak(operation: str) -> int:
+    """Bytes above the level before, at the largest size; this process does nothing else."""
+    torch.set_num_threads(1)
+    _, sizes, prepare, _ = OPERATIONS[operation]
+    prepare(sizes[0])()  # what the first call loads stays
+    run = prepare(sizes[-1])
+    before = memory("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the highest level so far is now the present one
+    result = run()
+    rise = memory("VmHWM") - before
+    del result
+    return rise
