@@ -1,0 +1,136 @@
+"""The bench's arithmetic, and the form of what it stored: the page Performance is made of it."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from infocap.study import performance
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "book" / "results"
+
+
+@pytest.fixture(scope="module")
+def bench():
+    """The modules of tests/bench, which import each other by name."""
+    before = set(sys.modules)
+    sys.path.insert(0, str(ROOT / "tests" / "bench"))
+    yield importlib.import_module
+    sys.path.pop(0)
+    for name in set(sys.modules) - before:
+        if Path(getattr(sys.modules[name], "__file__", None) or "").parent == ROOT / "tests" / "bench":
+            del sys.modules[name]
+
+
+def test_every_group_has_rows(bench):
+    for group in bench("bench").GROUPS:
+        assert callable(bench(group).rows)
+
+
+@pytest.mark.parametrize(
+    ("targets", "ratio", "target", "verdict"),
+    [
+        ({}, 0.5, "", ""),
+        ({"at_most": 0.5}, 0.5, "<= 0.5", "ok"),
+        ({"at_most": 0.4}, 0.5, "<= 0.4", "falls short"),
+        ({"at_least": 2}, 2, ">= 2", "ok"),
+        ({"at_least": 2.1}, 2, ">= 2.1", "falls short"),
+        ({"limit_s": 1.9, "at_least": 2}, 2, "1.9 s, >= 2", "falls short"),
+        ({"limit_s": 2.0, "at_most": 1}, 0.5, "2 s, <= 1", "ok"),
+    ],
+)
+def test_a_row_is_the_median_of_quotients(bench, targets, ratio, target, verdict):
+    row = bench("harness").row("x", [1000.0, 2000.0, 9000.0], [2000.0, 4000.0, 9000.0], **targets)
+    assert (row["ours_ms"], row["reference_ms"], row["ratio"]) == (2000, 4000, ratio)
+    assert (row["target"], row["verdict"], row["gain"]) == (target, verdict, "at_least" in targets)
+
+
+def test_memory_counts_in_units(bench):
+    row = bench("harness").memory_row("x", 3 * 2**20, 2 * 2**20, 1.4, "")
+    assert (row["ours_mib"], row["ratio"], row["verdict"]) == (3, 1.5, "falls short")
+
+
+def test_the_slope_of_a_power_is_its_exponent(bench):
+    slope = bench("harness").slope
+    assert slope([1, 2, 4, 8], [5 * n**1.5 for n in (1, 2, 4, 8)]) == pytest.approx(1.5)
+    assert slope([10, 100], [3, 3]) == pytest.approx(0)
+
+
+@pytest.mark.parametrize(("exponent", "verdict"), [(1.0, "ok"), (1.29, "ok"), (1.31, "falls short")])
+def test_growth_beyond_the_arithmetic_falls_short(bench, exponent, verdict):
+    sizes = (10, 20, 40)
+    times = [[1.0, size**exponent, 1e9] for size in sizes]
+    row = bench("harness").growth_row("x", "rows", sizes, times, list(sizes), 2**20)
+    assert row["exponent"] == pytest.approx(exponent) and row["predicted"] == pytest.approx(1)
+    assert (row["verdict"], row["peak_mib"]) == (verdict, 1)
+
+
+STORED = [RESULTS / "bench.json", RESULTS / "peers" / "speed.json"]
+
+
+@pytest.mark.parametrize("path", STORED, ids=lambda path: path.name)
+def test_what_is_stored_has_the_form_of_the_page(path):
+    content = performance.load(path)
+    rows = content["rows"]
+    names = [row["operation"] for row in rows]
+    assert len(set(names)) == len(names)
+    for row in rows:
+        assert {"operation", "target", "verdict", "note"} <= row.keys()
+        assert row["verdict"] in ({"ok", "falls short", "not measured"} if row["target"] else {"", "not measured"})
+    assert {"commit", "date", "device", "packages", "seconds"} <= content["provenance"].keys()
+    text = path.read_text(encoding="utf-8")
+    assert "/home" not in text and "/root" not in text and "/work" not in text
+
+
+def test_the_stored_run_is_of_groups_that_there_are(bench):
+    groups = {row["group"] for row in json.loads(STORED[0].read_text(encoding="utf-8"))["rows"]}
+    assert groups <= set(bench("bench").GROUPS)
+
+
+ROWS = [
+    {"group": "a", "operation": "x", "ours_ms": 2.0, "reference_ms": 2400.0, "ratio": 1200.0, "gain": True,
+     "target": "0.001 s, >= 100", "verdict": "falls short", "note": "a reason"},
+    {"group": "a", "operation": "y", "ours_mib": 3.0, "reference_mib": 2.0, "ratio": 1.5, "target": "<= 2",
+     "verdict": "ok", "note": ""},
+    {"group": "a", "operation": "z", "target": "<= 2", "verdict": "not measured", "note": ""},
+    {"group": "b", "operation": "g", "variable": "rows", "sizes": [1000, 2000], "times_ms": [1.0, 2.0],
+     "exponent": 1.0, "predicted": 1.0, "peak_mib": None, "target": "<= 1.3", "verdict": "ok", "note": ""},
+    {"group": "b", "operation": "l", "ours_ms": 4.0, "reference_ms": 2.0, "ratio": 2.0, "gain": False, "target": "",
+     "verdict": "", "note": "", "flops": 2e9, "bytes": 1e6, "limit_ms": 1.0, "limit_by": "arithmetic",
+     "fraction": 0.25},
+]  # fmt: skip
+
+
+def test_what_the_page_says_of_rows():
+    facts = {"date": "2026-01-01", "commit": "abc", "device": "cpu", "system": "S", "packages": {"torch": "2"}}
+    text = performance.summary({"rows": ROWS, "provenance": facts})
+    assert "Of 5 rows 4 have a target: 2 ok, 1 falls short, 1 not measured." in text
+    assert performance.shortfalls(ROWS) == (
+        "- **x**: 1,200 times as fast, 2\xa0ms against 2.4\xa0s, target 0.001 s, ≥ 100. A reason."
+    )
+    assert performance.shortfalls(ROWS[1:]) == "No row falls short of its target."
+    assert [row["operation"] for row in performance.of_group(ROWS, "a")] == ["x", "z"]
+    table = performance.compared(ROWS[:3])
+    assert table["ours against the reference"].tolist() == ["1,200 times as fast", "1.5 times as much", "–"]
+    assert table["ours"].tolist() == ["2\xa0ms", "3\xa0MiB", "–"]
+    assert table["reference"].tolist() == [
+        "2.4\xa0s",
+        "2\xa0MiB",
+        "–",
+    ]
+    (limit,) = performance.limits(ROWS).to_dict("records")
+    assert limit["share of the limit"] == "25 %" and limit["GFLOP"] == "2.00" and limit["at least"] == "1\xa0ms"
+    (grown,) = performance.growth(ROWS).to_dict("records")
+    assert grown["size"] == "rows, 1,000 to 2,000" and grown["memory at the end"] == "–"
+    assert len(performance.figure(ROWS).axes) == 1
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"rows": []}', '{"rows": [{}], "provenance": {}}', '{"rows": 1}'])
+def test_another_file_is_refused(content, tmp_path):
+    path = tmp_path / "bench.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match="what make bench wrote"):
+        performance.load(path)
