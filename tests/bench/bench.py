@@ -16,8 +16,8 @@ from threadpoolctl import threadpool_limits
 RESULT = Path(__file__).parents[2] / "book/results/bench.json"
 # modules beside this file
 GROUPS = (
-    "noisy_labels", "tangent", "sample_information", "generalization", "distillation", "growth", "study", "peaks",
-    "quick", "accelerator",
+    "noisy_labels", "tangent", "sample_information", "generalization", "distillation", "growth", "study", "quick",
+    "accelerator",
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ Each operation runs at a few sizes in turn. Its exponent is the slope of the log
 size; the one to compare with is the same slope for the multiply-adds written beside it, over the same sizes.
 """
 
+import ctypes
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -137,6 +138,7 @@ def peak(operation: str) -> int:
     _, sizes, prepare, _ = OPERATIONS[operation]
     prepare(sizes[0])()  # what the first call loads stays
     run = prepare(sizes[-1])
+    ctypes.CDLL(None).malloc_trim(0)  # or the run fills what the preparation has freed
     before = memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the highest level so far is now the present one
     result = run()

@@ -69,7 +69,7 @@ def row(
 
 
 def memory_row(operation: str, peak: float, unit: float, at_most: float, note: str) -> Row:
-    """Bytes above the level before a call, as a multiple of ``unit``."""
+    """Bytes, as a multiple of ``unit``; above the level before a call unless the operation says otherwise."""
     verdict = "ok" if peak <= at_most * unit else "falls short"
     return {
         "operation": operation,
@@ -180,16 +180,13 @@ def against_limit(
     memory = [moved / (2 * COPIED) * time for time in copied]
     by = max((arithmetic, memory), key=statistics.median)
     fraction = statistics.median(limit / time for limit, time in zip(by, ours, strict=True))
-    short = ""
-    if fraction < WANTED:
-        short = f"{100 * fraction:.0f} % of its limit, less than {100 * WANTED:.0f} %; profile: {shares(run)}"
     return row | {
         "flops": flops,
         "bytes": moved,
         "limit_ms": statistics.median(by),
         "limit_by": "arithmetic" if by is arithmetic else "memory",
         "fraction": fraction,
-        "note": "; ".join(filter(None, [row["note"], short])),
+        "profile": shares(run) if fraction < WANTED else "",
     }
 
 

@@ -57,21 +57,29 @@ def summary(content: dict[str, Any]) -> str:
 
 
 def shortfalls(rows: Sequence[Row]) -> str:
-    """The rows that fall short, each with its numbers and its note; Markdown."""
-    found = [row for row in rows if row["verdict"] == "falls short"]
+    """Rows that miss their target, are far from their limit or slower than another package, and why; Markdown."""
     lines = []
-    for row in found:
-        amounts = f", {_amount(row, 'ours')} against {_amount(row, 'reference')}" if "ratio" in row else ""
-        line = f"- **{row['operation']}**: {_found(row)}{amounts}, target {_target(row)}."
-        lines.append(f"{line} {_sentence(row['note'])}".rstrip())
+    for row in rows:
+        if row["verdict"] == "falls short":
+            amounts = f", {_amount(row, 'ours')} against {_amount(row, 'reference')}" if "ratio" in row else ""
+            found = f"{_found(row)}{amounts}" if "ratio" in row or "times_ms" in row else _amount(row, "ours")
+            line = f"- **{row['operation']}**: {found}, target {_target(row)}."
+            lines.append(f"{line} {_sentence(row['note'])}".rstrip())
+        if row.get("profile"):
+            share = f"{100 * row['fraction']:.0f} % of what its {row['limit_by']} allows"
+            lines.append(f"- **{row['operation']}**: {share}. What takes the time: {row['profile']}.")
+        if row.get("gain") and row["ratio"] < 1:
+            lines.append(f"- **{row['operation']}**: {_found(row)}. {_sentence(row['note'])}".rstrip())
     return "\n".join(lines) or "No row falls short of its target."
 
 
 def notes(content: dict[str, Any]) -> str:
-    """The notes of the rows, and the versions of the packages that they speak of; Markdown."""
+    """The notes of the rows, and the versions of other packages that they speak of; Markdown."""
     lines = [f"- {row['operation']}: {row['note']}." for row in content["rows"] if row["note"]]
-    packages = ", ".join(f"{name} {version}" for name, version in content["provenance"]["peers"].items())
-    return "\n".join([*lines, "", f"Versions: {packages}. Measured on {content['provenance']['date']}."])
+    if peers := content["provenance"].get("peers"):
+        packages = ", ".join(f"{name} {version}" for name, version in peers.items())
+        lines += ["", f"Versions: {packages}. Measured on {content['provenance']['date']}."]
+    return "\n".join(lines)
 
 
 def of_group(rows: Sequence[Row], group: str) -> list[Row]:
@@ -92,7 +100,8 @@ def compared(rows: Sequence[Row]) -> pd.DataFrame:
                 "reference": _amount(row, "reference"),
             }
             for row in rows
-        ]
+        ],
+        columns=["operation", "verdict", "ours against the reference", "target", "ours", "reference"],
     )
 
 
@@ -108,6 +117,7 @@ def limits(rows: Sequence[Row]) -> pd.DataFrame:
                 "at least": _duration(row["limit_ms"]),
                 "ours": _amount(row, "ours"),
                 "share of the limit": f"{100 * row['fraction']:.0f} %",
+                "what takes the time": row.get("profile") or "–",
             }
             for row in rows
             if row.get("fraction") is not None
@@ -170,6 +180,8 @@ def _found(row: Row) -> str:
     number = f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.3g}"
     if "ours_mib" in row:
         return f"{number} times as much"
+    if row.get("gain") and ratio < 1:
+        return f"{1 / ratio:.3g} times as long"
     return f"{number} times as fast" if row.get("gain") else f"{number} times as long"
 
 

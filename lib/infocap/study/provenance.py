@@ -71,13 +71,13 @@ def origin(table: Table) -> str:
     Example:
         >>> facts = {"finished": 2, "cells": 3, "seconds": 5400.0, "device": "cpu", "commit": "0123456789abcdef"}
         >>> origin(Table("a/b", "full", None, facts))
-        'Stored results of `a/b`, profile `full`: 2 of 3 cells, 1.5 hours of computation on cpu, commit 012345678.'
+        'Stored results of `a/b`, profile `full`: 2 of 3 cells, 90 minutes of computation on cpu, commit 012345678.'
     """
     facts = table.provenance
     commits, devices = ([value] if isinstance(value, str) else value for value in (facts["commit"], facts["device"]))
     return (
         f"Stored results of `{table.name}`, profile `{table.profile}`: {facts['finished']} of {facts['cells']} "
-        f"cells, {facts['seconds'] / 3600:.1f} hours of computation on {', '.join(devices)}, "
+        f"cells, {facts['seconds'] / 60:,.0f} minutes of computation on {', '.join(devices)}, "
         f"commit {', '.join(commit[:9] for commit in commits)}."
     )
 

@@ -12,6 +12,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -28,7 +29,7 @@ from infocap.study.tables import Table
 
 __all__ = ["Progress", "SweepError", "Task", "cluster", "collect", "sweep", "tasks"]
 
-_EXPECTED = 16  # workers of a cluster that may still be in a queue when a sweep begins
+_EXPECTED = 1000  # workers of a cluster that may still be in a queue when a sweep begins
 
 
 class SweepError(RuntimeError):
@@ -147,7 +148,7 @@ def cluster(address: str) -> Iterator[None]:
     """Inside, sweeps run on a Dask cluster, whose workers may come late, come back and go.
 
     joblib counts the workers once, when a sweep begins: with none it gives up after ten seconds, with one it computes
-    in this process, and those that come later find little to do. So it hears of 16 at least; the scheduler holds
+    in this process, and those that come later find little to do. So it hears of 1,000 at least; the scheduler holds
     their cells until they come.
 
     Args:
@@ -167,7 +168,8 @@ def cluster(address: str) -> Iterator[None]:
 def collect(name: str, profile: str, work: Sequence[Task], store: Store, device: str = "cpu") -> Table:
     """The table of those cells that the store holds, in the order of ``work``.
 
-    Its provenance is that of its cells: a list where they differ, the seconds of each and their sum.
+    Its provenance is that of its cells: a list where they differ, the seconds of each and their sum, and the largest
+    of their peaks of resident memory in MiB (``None`` if no cell was computed on Linux, which counts it).
     """
     records = [store.get(task.key) for task in work if task.key]
     found = [record for record in records if record is not None]
@@ -175,6 +177,7 @@ def collect(name: str, profile: str, work: Sequence[Task], store: Store, device:
     stamp = _merged([record.provenance for record in found] or [provenance.stamp(device)])
     seconds = [record.provenance["seconds"] for record in found]
     stamp |= {"cells": len(work), "finished": len(found), "seconds": round(sum(seconds), 1), "cell_seconds": seconds}
+    stamp["peak_mib"] = max((record.provenance.get("peak_mib") or 0 for record in found), default=0) or None
     return Table(name, profile, frame, stamp, [record.arrays for record in found])
 
 
@@ -199,14 +202,25 @@ def _measure(measure: Callable[[Any], dict], task: Task) -> tuple[Task, Record |
 
 
 def _record(task: Task, measure: Callable[[Any], dict]) -> Record:
+    _peak_memory()  # what came before does not count
     start = time.perf_counter()
     result = measure(task.cell)
-    seconds = round(time.perf_counter() - start, 3)
+    facts = {"seconds": round(time.perf_counter() - start, 3), "peak_mib": _peak_memory()}
     arrays = {
         name: value.numpy(force=True) if isinstance(value, torch.Tensor) else value
         for name, value in result.items()
         if isinstance(value, np.ndarray | torch.Tensor)
     }
     scalars = {name: value for name, value in result.items() if name not in arrays}
-    stamp = provenance.stamp(getattr(task.cell, "device", "cpu")) | {"seconds": seconds}
+    stamp = provenance.stamp(getattr(task.cell, "device", "cpu")) | facts
     return Record(task.table, fields(task.cell), scalars, stamp, arrays)
+
+
+def _peak_memory() -> int | None:
+    """The most MiB of memory that this process has held since the last call; ``None`` where nobody counts."""
+    try:
+        status = Path("/proc/self/status").read_text()  # Linux
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return None
+    return int(status.split("VmHWM:")[1].split()[0]) // 1024

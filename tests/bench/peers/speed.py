@@ -52,6 +52,8 @@ from infocap.networks import seeded  # noqa: E402
 from infocap.tangent import ntk  # noqa: E402
 
 RESULT = Path(__file__).parents[3] / "book/results/peers/speed.json"
+FEW = 20  # examples on which the methods of neural-tangents are compared
+STEPS, BATCH = 400, 64
 PACKAGES = ("neural-tangents", "jax", "jaxlib", "pydvl", "cleanlab", "torch")
 
 
@@ -201,9 +203,6 @@ class Wrapped(ClassifierMixin, BaseEstimator):
 
     def predict(self, inputs):
         return self.predict_proba(inputs).argmax(1)
-
-
-FEW, STEPS, BATCH = 20, 400, 64
 
 
 def cleanlab_rows():
