@@ -68,7 +68,7 @@ def shortfalls(rows: Sequence[Row]) -> str:
         if row.get("profile"):
             share = f"{100 * row['fraction']:.0f} % of what its {row['limit_by']} allows"
             lines.append(f"- **{row['operation']}**: {share}. What takes the time: {row['profile']}.")
-        if row.get("gain") and row["ratio"] < 1:
+        if row.get("gain") and row["ratio"] < 1 and "group" not in row:  # beside another package
             lines.append(f"- **{row['operation']}**: {_found(row)}. {_sentence(row['note'])}".rstrip())
     return "\n".join(lines) or "No row falls short of its target."
 
