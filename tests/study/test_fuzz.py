@@ -97,7 +97,7 @@ def idle(catalogue, monkeypatch, tmp_path):
     """The toy's command line, which finds no store, no cluster and no book, and starts no work."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(cli, "_backend", lambda scheduler: contextlib.nullcontext())
+    monkeypatch.setattr(cli, "cluster", lambda scheduler: contextlib.nullcontext())
     monkeypatch.setattr(cli.checks, "main", lambda: 0)
     monkeypatch.setattr(Store, "prune", lambda store, keep: 0)
     catalogue.compute = lambda names, profile, store, **options: Progress(0, 0)

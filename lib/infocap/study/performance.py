@@ -67,7 +67,8 @@ def shortfalls(rows: Sequence[Row]) -> str:
             lines.append(f"{line} {_sentence(row['note'])}".rstrip())
         if row.get("profile"):
             share = f"{100 * row['fraction']:.0f} % of what its {row['limit_by']} allows"
-            lines.append(f"- **{row['operation']}**: {share}. What takes the time: {row['profile']}.")
+            taken = row["profile"].replace("_", r"\_")
+            lines.append(f"- **{row['operation']}**: {share}. What takes the time: {taken}.")
         if row.get("gain") and row["ratio"] < 1 and "group" not in row:  # beside another package
             lines.append(f"- **{row['operation']}**: {_found(row)}. {_sentence(row['note'])}".rstrip())
     return "\n".join(lines) or "No row falls short of its target."
@@ -117,7 +118,6 @@ def limits(rows: Sequence[Row]) -> pd.DataFrame:
                 "at least": _duration(row["limit_ms"]),
                 "ours": _amount(row, "ours"),
                 "share of the limit": f"{100 * row['fraction']:.0f} %",
-                "what takes the time": row.get("profile") or "–",
             }
             for row in rows
             if row.get("fraction") is not None
