@@ -86,16 +86,18 @@ def test_influence_underestimates_by_the_leverage_and_sees_nothing_at_interpolat
     assert leave_one_out(*arguments).weight_shift.min() > 0
 
 
+@pytest.mark.parametrize("n", [N, 40])  # fewer outputs than weights, and more
 @pytest.mark.parametrize("outputs", [None, 1, 3])
-def test_gauss_newton_solves_the_system_among_the_weights(outputs):
+def test_gauss_newton_solves_the_system_among_the_weights(outputs, n):
     model = network(outputs or 1)
-    inputs, eval_inputs, targets = draw(N, 4), draw(M, 4, seed=1), draw(N, outputs or 1, seed=2)
+    assert (n * (outputs or 1) > sum(p.numel() for p in model.parameters())) == (n > N)
+    inputs, eval_inputs, targets = draw(n, 4), draw(M, 4, seed=1), draw(n, outputs or 1, seed=2)
     rows, rows_eval = jacobian(model, inputs), jacobian(model, eval_inputs)
     gradients = torch.stack(
-        [torch.cat([g.flatten() for g in _gradient(model, inputs[i], targets[i])]) for i in range(N)]
+        [torch.cat([g.flatten() for g in _gradient(model, inputs[i], targets[i])]) for i in range(n)]
     )
-    hessian = torch.einsum("nad,nae->de", rows, rows) / N + 0.03 * torch.eye(rows.shape[2]).double()
-    shifts = torch.linalg.solve(hessian, gradients.T).T / N
+    hessian = torch.einsum("nad,nae->de", rows, rows) / n + 0.03 * torch.eye(rows.shape[2]).double()
+    shifts = torch.linalg.solve(hessian, gradients.T).T / n
     ours = gauss_newton_influence(model, inputs, targets if outputs else targets[:, 0], eval_inputs, damping=0.03)
     close(ours.weight_shift, shifts.square().sum(1))
     predictions = torch.einsum("mcd,nd->nmc", rows_eval, shifts)

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from infocap import _memory
-from infocap.sample_information import leave_one_out
+from infocap.attribution import gauss_newton_influence, influence
+from infocap.sample_information import leave_one_out, train_linearized
 from infocap.tangent import jacobian, ntk, sampled_ntk
 from infocap.training import fit_many
 
@@ -46,6 +47,15 @@ CALLS = {  # what is held at least, in bytes; what the message names
     "to the end": (lambda: leave_one_out(*chain()), 8 * 5 * 100**2, "kernel, kernel_eval: three matrices [100, 100]"),
     "a horizon": (lambda: leave_one_out(*chain(), steps=9, learning_rate=0.1), 8 * 5 * 100**2, "and two [100, 100]"),
     "one evaluation input": (lambda: leave_one_out(*chain(1)), 8 * (3 * 100**2 + 200), "and two [1, 100] in float64"),
+    "a linearized training": (lambda: train_linearized(*chain(), steps=9, learning_rate=0.1), 40 * 100**2, "three"),
+    "influence": (lambda: influence(*chain(), ridge=1.0), 8 * 5 * 100**2, "three matrices [100, 100]"),
+    "influence among weights": (
+        lambda: gauss_newton_influence(
+            nn.Linear(3, 5), torch.rand(20, 3), torch.rand(20, 5), torch.rand(4, 3), damping=1.0
+        ),
+        4 * 100 * 20,
+        "inputs: their Jacobian [n, C, d]",
+    ),
     "networks": (networks, 2 * 3 * 4 * 1000, "subsets: 3 networks and their stacked weights"),
 }
 

@@ -25,7 +25,7 @@ from infocap import _checks as check
 from infocap.networks import seeded
 from infocap.sample_information.closed_form import LeaveOneOut, Problem, refuse_singular
 from infocap.sample_information.scores import as_targets
-from infocap.tangent import ntk
+from infocap.tangent import jacobian, ntk
 from infocap.training import fit_many, predict
 
 __all__ = ["Influence", "el2n", "gauss_newton_influence", "grand", "influence", "self_confidence", "tracin"]
@@ -68,6 +68,7 @@ def influence(kernel: Tensor, residual: Tensor, kernel_eval: Tensor, *, ridge: f
 
     Raises:
         ValueError: Shapes that disagree, values that are not finite, or a singular kernel without ridge.
+        MemoryError: As ``leave_one_out``.
 
     Warns:
         IllConditionedWarning: The condition number exceeds 1e12.
@@ -83,7 +84,7 @@ def influence(kernel: Tensor, residual: Tensor, kernel_eval: Tensor, *, ridge: f
         tensor([-0.1200, -0.2400, -0.3600], dtype=torch.float64)
     """
     problem = Problem(kernel, residual, kernel_eval, ridge)
-    inverse = _inverse(problem)
+    inverse = _inverse(problem.kernel, problem.ridge)
     return _influence(problem, inverse, problem.ridge * (inverse @ problem.residual))
 
 
@@ -94,7 +95,7 @@ def gauss_newton_influence(
 
     For the MEAN over examples of half squared errors, ``H = J^T J / n + damping I``: removing example i moves the
     weights by about ``H^-1 g_i / n``, with ``g_i = J_i^T (f(x_i) - y_i)``. The system is solved among the n C outputs,
-    through the tangent kernel, and never among the weights.
+    through the tangent kernel, or among the d weights where they are fewer.
 
     Args:
         model: Any module with outputs ``[n, C]``, usually trained on the examples.
@@ -109,11 +110,13 @@ def gauss_newton_influence(
     Raises:
         TypeError: Integer targets.
         ValueError: Shapes that disagree, a damping that is not positive, and as ``ntk``.
+        MemoryError: The kernels, or the Jacobians, would not fit; says their size before they are allocated.
 
     Warns:
         IllConditionedWarning: The damping is too small for the digits of float64.
 
-    Cost: two kernels, and then as ``influence``.
+    Cost: two kernels, and then as ``influence``; with fewer weights two Jacobians, one factorization, O(d^3), and
+    products of O(n C d^2 + n m C d).
 
     Source: Koh and Liang (2017, arXiv 1703.04730), section 4.2 for the damping.
 
@@ -125,19 +128,27 @@ def gauss_newton_influence(
     """
     if check.real("damping", damping, low=0) == 0:
         raise ValueError("damping must be positive, got 0")
-    residual = _residual(model, inputs, targets)
-    kernel, kernel_eval = ntk(model, inputs), ntk(model, eval_inputs, inputs)
-    if targets.ndim == 1:
-        residual, kernel, kernel_eval = residual[:, 0], kernel[:, 0, :, 0], kernel_eval[:, 0, :, 0]
-    problem = Problem(kernel, residual, kernel_eval, len(inputs) * damping)
-    return _influence(problem, _inverse(problem), problem.residual)
+    residual, ridge = _residual(model, inputs, targets), len(inputs) * damping
+    if sum(p.numel() for p in model.parameters() if p.requires_grad) < residual.numel():
+        found = _among_weights(model, inputs, residual, eval_inputs, ridge)
+    else:
+        problem = Problem(ntk(model, inputs), residual, ntk(model, eval_inputs, inputs), ridge)
+        found = _influence(problem, _inverse(problem.kernel, ridge), problem.residual)
+    return found if targets.ndim > 1 else Influence(found.weight_shift, found.prediction_shift[..., 0])
 
 
-def _inverse(problem: Problem) -> Tensor:
-    regular = problem.kernel + problem.ridge * torch.eye(len(problem.kernel)).to(problem.kernel)
+def _among_weights(model: nn.Module, inputs: Tensor, residual: Tensor, eval_inputs: Tensor, ridge: float) -> Influence:
+    rows, rows_eval = (jacobian(model, x).double() for x in (inputs, eval_inputs))  # [n, C, d], [m, C, d]
+    flat = rows.flatten(0, 1)
+    shifts = -torch.einsum("nc,ncd->nd", residual, rows) @ _inverse(flat.T @ flat, ridge)
+    return Influence(shifts.square().sum(1), torch.einsum("nd,mcd->nmc", shifts, rows_eval))
+
+
+def _inverse(matrix: Tensor, ridge: float) -> Tensor:
+    regular = matrix + ridge * torch.eye(len(matrix)).to(matrix)
     factor, failed = torch.linalg.cholesky_ex(regular)
     inverse = torch.cholesky_inverse(factor) if not failed else torch.full_like(regular, torch.inf)
-    refuse_singular(problem, torch.linalg.matrix_norm(regular, 1) * torch.linalg.matrix_norm(inverse, 1))
+    refuse_singular(ridge, torch.linalg.matrix_norm(regular, 1) * torch.linalg.matrix_norm(inverse, 1))
     return inverse
 
 

@@ -127,11 +127,6 @@ def leave_one_out(
         >>> out.sample_information(sigma=0.5).argmax()
         tensor(2)
     """
-    kernel, kernel_eval = check.as_tensor("kernel", kernel), check.as_tensor("kernel_eval", kernel_eval)
-    what = f"three matrices {list(kernel.shape)} and two {list(kernel_eval.shape)} in float64"
-    helps = "fewer training examples, or a part of kernel_eval at a time,"
-    size = 8 * (3 * kernel.numel() + 2 * kernel_eval.numel())
-    _memory.require("kernel, kernel_eval", what, size, kernel.device, helps)
     problem = Problem(kernel, residual, kernel_eval, ridge)
     factor = check.real("leave_out_factor", leave_out_factor, low=0)
     if factor == 0:
@@ -165,7 +160,7 @@ def train_linearized(
         for the training inputs.
 
     Raises:
-        ValueError: As ``leave_one_out``.
+        ValueError, TypeError, MemoryError: As ``leave_one_out``.
 
     Cost: one eigendecomposition, O(N^3), and O(N^2 + m C N) for each horizon.
 
@@ -186,7 +181,7 @@ def train_linearized(
             return torch.zeros_like(cross[:, 0])
         g = _horizon(learning_rate, one_steps, one_time)
         if g is None:
-            refuse_singular(problem, (values[-1] + ridge) / (values[0] + ridge))
+            refuse_singular(ridge, (values[-1] + ridge) / (values[0] + ridge))
             g = np.reciprocal
         else:
             _refuse_divergence(values, ridge, learning_rate, 1.0)
@@ -200,10 +195,19 @@ def train_linearized(
 
 
 class Problem:
-    """The checked arguments in float64, with samples and outputs flattened: ``kernel [N, N]``, N = n C."""
+    """The checked arguments in float64, with samples and outputs flattened: ``kernel [N, N]``, N = n C.
+
+    Whoever solves it holds the kernel, a factor of it and a third matrix like it, such as the inverse, and the same
+    for ``kernel_eval``; what cannot fit is refused here.
+    """
 
     def __init__(self, kernel, residual, kernel_eval, ridge):
         self.ridge = check.real("ridge", ridge, low=0)
+        kernel, kernel_eval = check.as_tensor("kernel", kernel), check.as_tensor("kernel_eval", kernel_eval)
+        what = f"three matrices {list(kernel.shape)} and two {list(kernel_eval.shape)} in float64"
+        helps = "fewer training examples, or a part of kernel_eval at a time,"
+        size = 8 * (3 * kernel.numel() + 2 * kernel_eval.numel())
+        _memory.require("kernel, kernel_eval", what, size, kernel.device, helps)
         kernel, kernel_eval = check.float64("kernel", kernel), check.float64("kernel_eval", kernel_eval)
         self.four = kernel.ndim == 4
         if kernel.ndim not in (2, 4) or kernel.shape[: kernel.ndim // 2] != kernel.shape[kernel.ndim // 2 :]:
@@ -278,7 +282,7 @@ def _to_the_end(problem: Problem, units) -> LeaveOneOut:
     factor, failed = torch.linalg.cholesky_ex(regular)
     inverse = torch.cholesky_inverse(factor) if not failed else torch.full_like(regular, math.inf)
     condition = torch.linalg.matrix_norm(regular, 1) * torch.linalg.matrix_norm(inverse, 1)
-    refuse_singular(problem, condition)
+    refuse_singular(problem.ridge, condition)
     a, cross = inverse @ problem.residual, problem.kernel_eval @ inverse
     blocks = []
     for _, rows in units:
@@ -422,11 +426,11 @@ def _refuse_divergence(values, ridge, learning_rate, factor) -> None:
         )
 
 
-def refuse_singular(problem: Problem, condition) -> None:
+def refuse_singular(ridge: float, condition) -> None:
     if not condition < _SINGULAR:
         raise ValueError(
             f"kernel: got a singular matrix (condition number {condition:.1e}) trained to the end with ridge "
-            f"{problem.ridge:g}; accepted: a larger ridge, or a finite horizon through steps and learning_rate"
+            f"{ridge:g}; accepted: a larger ridge, or a finite horizon through steps and learning_rate"
         )
     warn_if_ill(condition, 5)
 
