@@ -198,7 +198,8 @@ def test_the_exact_gap_of_the_mean_of_labels():
 
 def test_figures_draw(truth, exact):
     for figure in (
-        fcmi_figures.by_training_size(truth, QUICK), fcmi_figures.pairs_of_classes(truth, QUICK),
+        fcmi_figures.by_training_size(truth, QUICK, Table("a/b", "full", results.finished_sizes(truth))),
+        fcmi_figures.pairs_of_classes(truth, QUICK),
         fcmi_figures.epochs(truth, QUICK), fcmi_figures.thresholds(exact), bounds_figures.all_at_once(truth, QUICK),
         bounds_figures.label_noise(truth, QUICK), bounds_figures.langevin_dynamics(truth, QUICK),
         bounds_figures.draws(truth, QUICK), bounds_figures.bias(exact), limits_figures.against_n(exact),

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from infocap.study.provenance import listed
 from infocap.study.tables import Table, interval
 
 __all__ = [
@@ -259,13 +260,8 @@ def scorecard(claims: Sequence[Claim], tables: dict[str, Table], profile: Any) -
                 "note": claim.note,
                 "table": claim.table,
                 "profile": table.profile,
-                "device": _listed(table.provenance.get("device", "unknown")),
-                "commit": _listed(table.provenance.get("commit", "unknown")),
+                "device": listed(table.provenance.get("device", "unknown")),
+                "commit": listed(table.provenance.get("commit", "unknown")),
             }
         )
     return pd.DataFrame(rows)
-
-
-def _listed(value: str | list[str]) -> str:
-    """Cells of one table may come from several machines."""
-    return value if isinstance(value, str) else ", ".join(value)

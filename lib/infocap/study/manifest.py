@@ -81,7 +81,7 @@ def write_page(book: Path, manifest: dict[str, Any]) -> None:
         did = ": ".join(filter(None, (chapter["this build"], chapter["why"])))
         slowest = max(chapter["cells"], key=lambda cell: cell["seconds"], default=None)
         place = f"{slowest['seconds']:.1f} s, cell {slowest['cell']}" if slowest else ""
-        last = f"{_time(chapter['executed'])}, {_listed(chapter['commit'])}"
+        last = f"{_time(chapter['executed'])}, {provenance.listed(chapter['commit'])}"
         used = chapter["parameters"]
         if used["settings"] or used["profile"] != manifest["profile"]:
             last += f", {_profile(used)}"
@@ -95,7 +95,7 @@ def write_page(book: Path, manifest: dict[str, Any]) -> None:
     ]
     for name, facts in manifest["tables"].items():
         slowest = f"{max(facts['cell_seconds'], default=0):.1f} s"
-        device, commits = _listed(facts["device"]), _listed(facts["commit"])
+        device, commits = provenance.listed(facts["device"]), provenance.listed(facts["commit"])
         finished = f"{facts['finished']} of {facts['cells']}"
         lines.append(f"| {_spaced(name)} | {finished} | {facts['seconds']:.1f} | {slowest} | {device} | {commits} |")
     replace(book / "_build" / "stage" / "_status.md", ("\n".join(lines) + "\n").encode())
@@ -114,7 +114,3 @@ def _profile(facts: dict[str, Any]) -> str:
 def _spaced(name: str) -> str:
     """A long name that may be folded in a narrow column."""
     return name.replace("/", " / ")
-
-
-def _listed(value: str | list[str]) -> str:
-    return ", ".join([value] if isinstance(value, str) else value)

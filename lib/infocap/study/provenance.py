@@ -13,7 +13,7 @@ import torch
 
 from infocap.study.tables import Table
 
-__all__ = ["PACKAGES", "describe", "origin", "stamp"]
+__all__ = ["PACKAGES", "describe", "listed", "origin", "stamp"]
 
 PACKAGES = ("infocap", "torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "cleanlab")
 
@@ -58,9 +58,8 @@ def describe(*tables: Table) -> str:
     content["packages"] = ", ".join(f"{name} {version}" for name, version in content["packages"].items())
     for table in tables:
         facts = table.provenance
-        commits = [facts["commit"]] if isinstance(facts["commit"], str) else facts["commit"]
         cells = f"{facts['finished']} of {facts['cells']} cells"
-        content[table.name] = f"{cells}, {facts['seconds']:g} s of computation at {', '.join(commits)}"
+        content[table.name] = f"{cells}, {facts['seconds']:g} s of computation at {listed(facts['commit'])}"
     lines = (f"{name}: {value}" for name, value in content.items())
     return "\n".join(textwrap.fill(line, width=80, subsequent_indent="  ") for line in lines)  # what a page shows
 
@@ -74,12 +73,22 @@ def origin(table: Table) -> str:
         'Stored results of `a/b`, profile `full`: 2 of 3 cells, 90 minutes of computation on cpu, commit 012345678.'
     """
     facts = table.provenance
-    commits, devices = ([value] if isinstance(value, str) else value for value in (facts["commit"], facts["device"]))
+    commits = listed(facts["commit"]).split(", ")
     return (
         f"Stored results of `{table.name}`, profile `{table.profile}`: {facts['finished']} of {facts['cells']} "
-        f"cells, {facts['seconds'] / 60:,.0f} minutes of computation on {', '.join(devices)}, "
+        f"cells, {facts['seconds'] / 60:,.0f} minutes of computation on {listed(facts['device'])}, "
         f"commit {', '.join(commit[:9] for commit in commits)}."
     )
+
+
+def listed(value: str | list[str]) -> str:
+    """One fact of a table's provenance as text: cells of one table may come from several machines and commits.
+
+    Example:
+        >>> listed("cpu"), listed(["cpu", "NVIDIA H100"])
+        ('cpu', 'cpu, NVIDIA H100')
+    """
+    return value if isinstance(value, str) else ", ".join(value)
 
 
 @cache

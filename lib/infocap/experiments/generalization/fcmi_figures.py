@@ -46,13 +46,14 @@ def thresholds(table: Table) -> plt.Figure:
 
 
 @styled
-def by_training_size(table: Table, profile: Any, full: Table | None = None) -> plt.Figure:
+def by_training_size(table: Table, profile: Any, full: Table) -> plt.Figure:
     """Gap and f-CMI bound of the paper's network on MNIST 4 against 9, beside the paper's means and a stored run."""
     paper = PAPER_MEANS[PAPER_MEANS["panel"] == "paper"]
-    shown = [(table.profile, 1.0, by_size(table, profile, "paper"), {})]
-    if full is not None:
-        rows = full.frame[full.frame["panel"] == "paper"]
-        shown.append(("full, stored", 1.12, rows, {"markerfacecolor": "white", "markersize": 6}))
+    stored = full.frame[full.frame["panel"] == "paper"]
+    shown = [
+        (table.profile, 1.0, by_size(table, profile, "paper"), {}),
+        ("full, stored", 1.12, stored, {"markerfacecolor": "white", "markersize": 6}),
+    ]
     figure, axes = plt.subplots(figsize=(WIDTH, 3.9))
     for key, colour, marker in (("bound", _BOUND, "s"), ("gap", _GAP, "o")):
         axes.plot(paper["n"], paper[key], ":", color=colour, marker="_", markersize=14)
