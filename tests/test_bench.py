@@ -65,8 +65,9 @@ def test_the_slope_of_a_power_is_its_exponent(bench):
 @pytest.mark.parametrize(("exponent", "verdict"), [(1.0, "ok"), (1.29, "ok"), (1.31, "falls short")])
 def test_growth_beyond_the_arithmetic_falls_short(bench, exponent, verdict):
     sizes = (10, 20, 40)
-    times = [[1.0, size**exponent, 1e9] for size in sizes]
-    row = bench("harness").growth_row("x", "rows", sizes, times, list(sizes), 2**20)
+    times = [bench("harness").Times([1.0, size**exponent, 1e9]) for size in sizes]
+    times[-1].rise = 2**20
+    row = bench("harness").growth_row("x", "rows", sizes, times, list(sizes))
     assert row["exponent"] == pytest.approx(exponent) and row["predicted"] == pytest.approx(1)
     assert (row["verdict"], row["peak_mib"]) == (verdict, 1)
 
@@ -99,7 +100,8 @@ def test_the_stored_run_is_whole(bench):
 
 ROWS = [
     {"group": "a", "operation": "x", "ours_ms": 2.0, "reference_ms": 2400.0, "ratio": 1200.0, "gain": True,
-     "target": "0.001 s, >= 100", "verdict": "falls short", "note": "a reason"},
+     "target": "0.001 s, >= 100", "verdict": "falls short", "note": "a reason", "ours_rise_mib": 1.25,
+     "reference_rise_mib": 1200.4},
     {"group": "a", "operation": "y", "ours_mib": 3.0, "reference_mib": 2.0, "ratio": 1.5, "target": "<= 2",
      "verdict": "ok", "note": ""},
     {"group": "a", "operation": "z", "target": "<= 2", "verdict": "not measured", "note": ""},
@@ -128,12 +130,8 @@ def test_what_the_page_says_of_rows():
     assert [row["operation"] for row in performance.of_group(ROWS, "a")] == ["x", "z"]
     table = performance.compared(ROWS[:3])
     assert table["ours against the reference"].tolist() == ["1,200 times as fast", "1.5 times as much", "–"]
-    assert table["ours"].tolist() == ["2\xa0ms", "3\xa0MiB", "–"]
-    assert table["reference"].tolist() == [
-        "2.4\xa0s",
-        "2\xa0MiB",
-        "–",
-    ]
+    assert table["ours"].tolist() == ["2\xa0ms, 1.2\xa0MiB", "3\xa0MiB", "–"]
+    assert table["reference"].tolist() == ["2.4\xa0s, 1,200\xa0MiB", "2\xa0MiB", "–"]
     (limit,) = performance.limits(ROWS).to_dict("records")
     assert limit["share of the limit"] == "25 %" and limit["GFLOP"] == "2.00" and limit["at least"] == "1\xa0ms"
     (grown,) = performance.growth(ROWS).to_dict("records")

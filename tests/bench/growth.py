@@ -4,15 +4,13 @@ Each operation runs at a few sizes in turn. Its exponent is the slope of the log
 size; the one to compare with is the same slope for the multiply-adds written beside it, over the same sizes.
 """
 
-import ctypes
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from generalization import adam, mlp
-from harness import Row, alternate, growth_row, in_subprocess, memory, seconds
+from harness import Row, alternate, growth_row, seconds
 from noisy_labels import images as digits
 from noisy_labels import trained
 from sample_information import STEPS, options, task
@@ -128,20 +126,4 @@ def rows() -> Iterator[Row]:
     for operation, (variable, sizes, prepare, work) in OPERATIONS.items():
         runs = [partial(seconds, prepare(size)) for size in sizes]
         times = alternate(*runs, repetitions=REPETITIONS)
-        rise = None if memory("VmRSS") is None else in_subprocess("growth", "peak", operation)
-        yield growth_row(operation, variable, sizes, times, [work(size) for size in sizes], rise)
-
-
-def peak(operation: str) -> int:
-    """Bytes above the level before, at the largest size; this process does nothing else."""
-    torch.set_num_threads(1)
-    _, sizes, prepare, _ = OPERATIONS[operation]
-    prepare(sizes[0])()  # what the first call loads stays
-    run = prepare(sizes[-1])
-    ctypes.CDLL(None).malloc_trim(0)  # or the run fills what the preparation has freed
-    before = memory("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the highest level so far is now the present one
-    result = run()
-    rise = memory("VmHWM") - before
-    del result
-    return rise
+        yield growth_row(operation, variable, sizes, times, [work(size) for size in sizes])

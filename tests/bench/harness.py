@@ -1,8 +1,10 @@
 """How rows are measured: ours and a reference alternate in one process, and their ratio is the median of quotients.
 
 Seconds are those that the processor spent on this process, on one torch thread: a busy machine changes them little.
+Memory is by how much one more run raises the resident memory at its peak; of a reference that runs on a part, of that.
 """
 
+import ctypes
 import datetime
 import json
 import math
@@ -18,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from infocap._files import replace
 from infocap.study.provenance import stamp
 
 Row = dict[str, Any]
@@ -32,10 +35,30 @@ def seconds(run: Callable[[], Any]) -> float:
     return time.process_time() - start
 
 
-def alternate(*runs: Callable[[], float], repetitions: int) -> list[list[float]]:
-    """Milliseconds of each function by repetition; each returns its own seconds. The first round does not count."""
+class Times(list[float]):
+    """Milliseconds by repetition; ``rise`` is the memory in bytes, ``None`` where nobody counts."""
+
+    rise: int | None = None
+
+
+def alternate(*runs: Callable[[], float], repetitions: int) -> list[Times]:
+    """Times each function, which returns its own seconds. The first round does not count; the last is for memory."""
     rounds = [[1e3 * run() for run in runs] for _ in range(repetitions + 1)][1:]
-    return [list(times) for times in zip(*rounds, strict=True)]
+    measured = [Times(times) for times in zip(*rounds, strict=True)]
+    for times, run in zip(measured, runs, strict=True):
+        times.rise = rise(run)
+    return measured
+
+
+def rise(run: Callable[[], Any]) -> int | None:
+    """Bytes above the level before, at the peak of a run."""
+    if memory("VmRSS") is None:
+        return None
+    ctypes.CDLL(None).malloc_trim(0)  # or the run fills what earlier ones have freed
+    before = memory("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the highest level so far is now the present one
+    run()
+    return memory("VmHWM") - before
 
 
 def row(
@@ -56,7 +79,9 @@ def row(
     good = good and (limit_s is None or median <= 1e3 * limit_s)
     bounds = [(limit_s, "{:g} s"), (at_most, "<= {:g}"), (at_least, ">= {:g}")]
     target = ", ".join(form.format(bound) for bound, form in bounds if bound)
-    return {
+    rises = {"ours": getattr(ours, "rise", None), "reference": getattr(reference, "rise", None)}
+    held = {f"{side}_rise_mib": size / 2**20 for side, size in rises.items() if size is not None}
+    return held | {
         "operation": operation,
         "ours_ms": median,
         "reference_ms": statistics.median(reference),
@@ -82,10 +107,8 @@ def memory_row(operation: str, peak: float, unit: float, at_most: float, note: s
     }
 
 
-def growth_row(
-    operation: str, variable: str, sizes: Sequence[int], times: list[list[float]], work: list[float], rise: int | None
-) -> Row:
-    """The exponent of the time, from the medians, against that of the arithmetic; ``rise`` is memory at the end."""
+def growth_row(operation: str, variable: str, sizes: Sequence[int], times: list[Times], work: list[float]) -> Row:
+    """The exponent of the time, from the medians, against that of the arithmetic; memory is that of the last size."""
     medians = [statistics.median(part) for part in times]
     exponent, predicted = slope(sizes, medians), slope(sizes, work)
     return {
@@ -95,7 +118,7 @@ def growth_row(
         "times_ms": medians,
         "exponent": exponent,
         "predicted": predicted,
-        "peak_mib": None if rise is None else rise / 2**20,
+        "peak_mib": None if times[-1].rise is None else times[-1].rise / 2**20,
         "target": f"<= {predicted + SLACK:.2g}",
         "verdict": "ok" if exponent <= predicted + SLACK else "falls short",
         "note": "" if exponent <= predicted + SLACK else "grows faster than its arithmetic",
@@ -128,7 +151,7 @@ def text(row: Row) -> str:
 def write(path: Path, rows: list[Row], seconds: float, **facts: Any) -> None:
     """What the page Performance is made of: no name of a machine, no path."""
     provenance = stamp() | {"date": datetime.date.today().isoformat(), "seconds": seconds} | facts
-    path.write_text(json.dumps({"rows": rows, "provenance": provenance}, indent=1, allow_nan=False) + "\n")
+    replace(path, (json.dumps({"rows": rows, "provenance": provenance}, indent=1, allow_nan=False) + "\n").encode())
 
 
 HEADER = f"{'operation':72}{'ours':>10}{'reference':>11}{'ratio':>9}  {'target':<15}verdict"
@@ -200,12 +223,12 @@ def shares(run: Callable[[], Any], most: int = 4) -> str:
     return ", ".join(parts)
 
 
-def of_matmul(work: float, ours: list[float], product: list[float], unit: str = "a step") -> str:
+def of_matmul(work: float, ours: list[float], product: list[float]) -> str:
     """The arithmetic of a step, and the share of the product's rate that it reaches."""
     rate = statistics.median(2 * 1024**3 / time for time in product)  # per ms
     share = statistics.median(work / a / (2 * 1024**3 / b) for a, b in zip(ours, product, strict=True))
     size = f"{work / 1e6:.0f} MFLOP" if work < 1e9 else f"{work / 1e9:.1f} GFLOP"
-    return f"{size} {unit}, {100 * share:.0f} % of this core's {rate / 1e6:.0f} GFLOP/s (1024^3 matmul)"
+    return f"{size} a step, {100 * share:.0f} % of this core's {rate / 1e6:.0f} GFLOP/s (1024^3 matmul)"
 
 
 def in_subprocess(module: str, call: str, *arguments: str) -> Any:

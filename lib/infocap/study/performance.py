@@ -89,7 +89,7 @@ def of_group(rows: Sequence[Row], group: str) -> list[Row]:
 
 
 def compared(rows: Sequence[Row]) -> pd.DataFrame:
-    """One line per row: the verdict, the quotient of ours and the reference in words, the target, and both."""
+    """One line per row: verdict, quotient of ours and the reference in words, target, and time and memory of both."""
     return pd.DataFrame(
         [
             {
@@ -97,8 +97,8 @@ def compared(rows: Sequence[Row]) -> pd.DataFrame:
                 "verdict": row["verdict"] or "–",
                 "ours against the reference": _found(row),
                 "target": _target(row),
-                "ours": _amount(row, "ours"),
-                "reference": _amount(row, "reference"),
+                "ours": _with_memory(row, "ours"),
+                "reference": _with_memory(row, "reference"),
             }
             for row in rows
         ],
@@ -197,6 +197,11 @@ def _amount(row: Row, side: str) -> str:
     if row.get(f"{side}_ms") is not None:
         return _duration(row[f"{side}_ms"])
     return f"{row[f'{side}_mib']:,.0f}\N{NO-BREAK SPACE}MiB" if f"{side}_mib" in row else "–"
+
+
+def _with_memory(row: Row, side: str) -> str:
+    rise = row.get(f"{side}_rise_mib")
+    return _amount(row, side) + ("" if rise is None else f", {rise:,.{0 if rise > 9.95 else 1}f}\N{NO-BREAK SPACE}MiB")
 
 
 def _duration(milliseconds: float) -> str:

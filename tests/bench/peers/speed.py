@@ -9,6 +9,7 @@ Performance shows.
 - torch: the two ways of the tutorial on tangent kernels of ``torch.func``, contraction of Jacobians and products with
   one-hot vectors.
 - pyDVL: influence on a linear model, where the Gauss-Newton matrix is the Hessian and both are exact.
+- TRAK: influence on a trained network, from random projections where ours is exact, so that answers differ.
 - cleanlab: for two classes its self-confidence is LIMIT's label score but for a factor; and confidences out of sample
   from five folds, ours trained in one batch, cleanlab's by the wrapper that it asks for.
 """
@@ -40,21 +41,23 @@ import generalization  # noqa: E402
 import jax  # noqa: E402
 import neural_tangents  # noqa: E402
 import tangent  # noqa: E402
-from compare import by_pydvl  # noqa: E402
+from compare import by_pydvl, by_trak  # noqa: E402
 from harness import HEADER, agree, alternate, duration, row, seconds, text, write  # noqa: E402
+from scipy.stats import spearmanr  # noqa: E402
 from sklearn.metrics import roc_auc_score  # noqa: E402
 from threadpoolctl import threadpool_limits  # noqa: E402
 
 from infocap.attribution import gauss_newton_influence, self_confidence  # noqa: E402
 from infocap.data import load  # noqa: E402
 from infocap.label_noise import mislabel_score  # noqa: E402
-from infocap.networks import seeded  # noqa: E402
+from infocap.networks import build, seeded  # noqa: E402
 from infocap.tangent import ntk  # noqa: E402
+from infocap.training import fit  # noqa: E402
 
 RESULT = Path(__file__).parents[3] / "book/results/peers/speed.json"
 FEW = 20  # examples on which the methods of neural-tangents are compared
 STEPS, BATCH = 400, 64
-PACKAGES = ("neural-tangents", "jax", "jaxlib", "pydvl", "cleanlab", "torch")
+PACKAGES = ("neural-tangents", "jax", "jaxlib", "pydvl", "traker", "cleanlab", "torch")
 
 
 def main():
@@ -63,7 +66,7 @@ def main():
     warnings.filterwarnings("ignore", module="pydvl")
     started, found = time.perf_counter(), []
     print(HEADER)
-    for make in (neural_tangents_rows, torch_rows, pydvl_row, cleanlab_rows):
+    for make in (neural_tangents_rows, torch_rows, pydvl_row, trak_row, cleanlab_rows):
         for line in make():
             found.append(line)
             print(text(line), flush=True)
@@ -177,8 +180,28 @@ def pydvl_row():
     operation = f"influence of {n:,} examples on {m} outputs, linear / pyDVL"
     agree(operation, ours(), theirs(), 1e-3)
     times = alternate(partial(seconds, ours), partial(seconds, theirs), repetitions=5)
-    note = "ours solves among the examples in float64, pyDVL among the weights in float32"
+    note = "both solve among the weights, ours in float64, pyDVL in float32"
     yield row(operation, *times, at_least=0, note=note)
+
+
+def trak_row():
+    n, m, width, projections = 500, 200, 256, 1024
+    inputs, eval_inputs = tangent.images(n + m, 1, 14, 14).split((n, m))
+    targets = (inputs.flatten(1).mean(1, keepdim=True) > 0.5).float()
+    model = build("mlp", 1, seed=0, in_features=196, widths=(width,), batch_norm=False)
+    squares = {"loss": nn.functional.mse_loss, "optimizer": generalization.adam}
+    fit(model, inputs, targets, steps=STEPS, batch_size=BATCH, generator=torch.Generator().manual_seed(0), **squares)
+
+    def ours():
+        return gauss_newton_influence(model, inputs, targets, eval_inputs, damping=0.1).prediction_shift[..., 0]
+
+    def theirs():
+        return by_trak(model, inputs, targets, eval_inputs, projections, 0)
+
+    ranks = spearmanr(*(answer().double().square().mean(1) for answer in (ours, theirs))).statistic
+    times = alternate(partial(seconds, ours), partial(seconds, theirs), repetitions=3)
+    operation = f"influence of {n} examples on {m} outputs, MLP 196-{width}-1 / TRAK, {projections:,} projections"
+    yield row(operation, *times, at_least=0, note=f"rank correlation of the two scores of examples {ranks:.3f}")
 
 
 class Wrapped(ClassifierMixin, BaseEstimator):
