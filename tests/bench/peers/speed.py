@@ -9,7 +9,8 @@ Performance shows.
 - torch: the two ways of the tutorial on tangent kernels of ``torch.func``, contraction of Jacobians and products with
   one-hot vectors.
 - pyDVL: influence on a linear model, where the Gauss-Newton matrix is the Hessian and both are exact.
-- TRAK: influence on a trained network, from random projections where ours is exact, so that answers differ.
+- TRAK: influence on a trained network, from random projections where ours is exact, so that answers differ; it has a
+  faster projector for CUDA alone.
 - cleanlab: for two classes its self-confidence is LIMIT's label score but for a factor; and confidences out of sample
   from five folds, ours trained in one batch, cleanlab's by the wrapper that it asks for.
 """
