@@ -11,7 +11,7 @@ from infocap.experiments.catalogue import work
 from infocap.experiments.profiles import load_profile
 from infocap.study.cells import fields as cell_fields
 from infocap.study.store import Record, Store
-from infocap.study.tables import Table, read
+from infocap.study.tables import Table, read, write
 
 STORED = sorted((Path(__file__).parents[2] / "book" / "results" / "full").glob("*_*.json"))
 
@@ -48,6 +48,15 @@ def test_what_another_run_has_stored_stays(tmp_path):
     facts = table.provenance
     assert (facts["finished"], facts["seconds"], facts["commit"]) == (3, 8.0, ["first", "second"])
     assert facts["cells"] == len(work("distillation/flips", profile)) and facts["device"] == "cpu"
+
+
+def test_another_file_in_its_place_is_refused(tmp_path):
+    profile, store = load_profile("smoke"), Store(tmp_path / "store")
+    task = work("distillation/flips", profile)[0]
+    store.put(task.key, record(task, [1.0], 1.0, "now"))
+    write(Table("distillation/flips", "smoke", pd.DataFrame({"n": [3]})), tmp_path / "distillation_flips.json")
+    with pytest.raises(ValueError, match="distillation_flips.json: its rows lack batch_size; accepted: what this"):
+        kept.keep(profile, store, tmp_path)
 
 
 def test_a_verdict_stays_until_another_run_can_give_it(tmp_path):

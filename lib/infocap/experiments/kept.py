@@ -94,6 +94,8 @@ def _with_stored(new: Table, path: Path, identity: Sequence[str]) -> Table:
     if not path.exists():
         return replace(new, provenance=facts)
     old = read(path)
+    if missing := set(identity) - set(old.frame):
+        raise ValueError(f"{path}: its rows lack {min(missing)}; accepted: what this command wrote, or no file")
     others = old.frame[~cells(old.frame).isin(cells(new.frame))]
     if others.empty:
         return replace(new, provenance=facts)

@@ -157,7 +157,7 @@ def ratios(table: Table) -> plt.Figure:
     axes.set_yticks(range(len(lines)), [name for name, *_ in lines])
     axes.set(xscale="log", xlabel="ratio of mean F-SI (dashed: none)", ylim=(-0.6, len(lines) - 0.4))
     _plain_ticks(axes.xaxis, [0.1, 0.2, 0.5, 1, 2, 5, 10])
-    note(figure, _runs(subclass, table.profile, "line: 95 % t interval of the mean logarithm"))
+    note(figure, _runs(sources, table.profile, "line: 95 % t interval of the mean logarithm"))
     return figure
 
 
