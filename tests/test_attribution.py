@@ -253,6 +253,18 @@ ERRORS = {
     ),
     "ridge must be finite and lie in": lambda: influence(EYE, torch.ones(3), EYE, ridge=-1.0),
     "damping must be positive, got 0": lambda: gauss_newton_influence(network(), X, Y, X, damping=0.0),
+    "singular matrix .*; accepted: a larger damping": (
+        lambda: gauss_newton_influence(network(), X[[0, 0, 1, 1]], Y, X, damping=1e-20)
+    ),
+    "singular matrix .* accepted: a larger damping": (  # among the weights, as what follows
+        lambda: gauss_newton_influence(nn.Linear(2, 1).double(), 0 * X[:, :2], Y[:, 0], X[:, :2], damping=1e-20)
+    ),
+    "residual must be finite": (
+        lambda: gauss_newton_influence(nn.Linear(2, 1).double(), X[:, :2], Y[:, 0] * torch.nan, X[:, :2], damping=1.0)
+    ),
+    r"eval_inputs: got shape \[4, 4\]; accepted: \[m, \*\[2\]\]": (
+        lambda: gauss_newton_influence(nn.Linear(2, 1).double(), X[:, :2], Y[:, 0], X, damping=1.0)
+    ),
     r"targets: got shape \[4, 2\]; accepted: \[4, 3\], as the outputs": lambda: grand(network(), X, Y[:, :2]),
     r"targets: got shape \[4\]; accepted: \[4, 3\]": (
         lambda: gauss_newton_influence(network(), X, Y[:, 0], X, damping=1.0)

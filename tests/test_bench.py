@@ -72,6 +72,19 @@ def test_growth_beyond_the_arithmetic_falls_short(bench, exponent, verdict):
     assert (row["verdict"], row["peak_mib"]) == (verdict, 1)
 
 
+def test_memory_is_what_a_run_holds_at_its_peak(bench):
+    harness = bench("harness")
+    if harness.memory("VmRSS") is None:
+        pytest.skip("nobody counts resident memory here")
+
+    def run() -> float:
+        bytearray(2**26)
+        return 0.25
+
+    (times,) = harness.alternate(run, repetitions=3)
+    assert times == [250.0] * 3 and times.rise == pytest.approx(2**26, rel=0.05)
+
+
 STORED = [RESULTS / "bench.json", RESULTS / "peers" / "speed.json"]
 
 
@@ -100,7 +113,7 @@ def test_the_stored_run_is_whole(bench):
 
 ROWS = [
     {"group": "a", "operation": "x", "ours_ms": 2.0, "reference_ms": 2400.0, "ratio": 1200.0, "gain": True,
-     "target": "0.001 s, >= 100", "verdict": "falls short", "note": "a reason", "ours_rise_mib": 1.25,
+     "target": "0.001 s, >= 100", "verdict": "falls short", "note": "a reason", "ours_rise_mib": 0.25,
      "reference_rise_mib": 1200.4},
     {"group": "a", "operation": "y", "ours_mib": 3.0, "reference_mib": 2.0, "ratio": 1.5, "target": "<= 2",
      "verdict": "ok", "note": ""},
@@ -130,7 +143,7 @@ def test_what_the_page_says_of_rows():
     assert [row["operation"] for row in performance.of_group(ROWS, "a")] == ["x", "z"]
     table = performance.compared(ROWS[:3])
     assert table["ours against the reference"].tolist() == ["1,200 times as fast", "1.5 times as much", "–"]
-    assert table["ours"].tolist() == ["2\xa0ms, 1.2\xa0MiB", "3\xa0MiB", "–"]
+    assert table["ours"].tolist() == ["2\xa0ms, under 1\xa0MiB", "3\xa0MiB", "–"]
     assert table["reference"].tolist() == ["2.4\xa0s, 1,200\xa0MiB", "2\xa0MiB", "–"]
     (limit,) = performance.limits(ROWS).to_dict("records")
     assert limit["share of the limit"] == "25 %" and limit["GFLOP"] == "2.00" and limit["at least"] == "1\xa0ms"

@@ -53,8 +53,8 @@ CALLS = {  # what is held at least, in bytes; what the message names
         lambda: gauss_newton_influence(
             nn.Linear(3, 5), torch.rand(20, 3), torch.rand(20, 5), torch.rand(4, 3), damping=1.0
         ),
-        4 * 100 * 20,
-        "inputs: their Jacobian [n, C, d]",
+        8 * (20 + 4) * 5 * 20,
+        "inputs, eval_inputs: their Jacobians [n, C, d] and [m, C, d] in float64",
     ),
     "networks": (networks, 2 * 3 * 4 * 1000, "subsets: 3 networks and their stacked weights"),
 }

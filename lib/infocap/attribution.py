@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from infocap import _checks as check
+from infocap import _memory
 from infocap.networks import seeded
 from infocap.sample_information.closed_form import LeaveOneOut, Problem, refuse_singular
 from infocap.sample_information.scores import as_targets
@@ -84,7 +85,7 @@ def influence(kernel: Tensor, residual: Tensor, kernel_eval: Tensor, *, ridge: f
         tensor([-0.1200, -0.2400, -0.3600], dtype=torch.float64)
     """
     problem = Problem(kernel, residual, kernel_eval, ridge)
-    inverse = _inverse(problem.kernel, problem.ridge)
+    inverse = _inverse(problem.kernel, problem.ridge, "a larger ridge")
     return _influence(problem, inverse, problem.ridge * (inverse @ problem.residual))
 
 
@@ -128,27 +129,33 @@ def gauss_newton_influence(
     """
     if check.real("damping", damping, low=0) == 0:
         raise ValueError("damping must be positive, got 0")
+    if eval_inputs.shape[1:] != inputs.shape[1:]:
+        accepted = f"[m, *{list(inputs.shape[1:])}], as the inputs"
+        raise ValueError(f"eval_inputs: got shape {list(eval_inputs.shape)}; accepted: {accepted}")
     residual, ridge = _residual(model, inputs, targets), len(inputs) * damping
     if sum(p.numel() for p in model.parameters() if p.requires_grad) < residual.numel():
         found = _among_weights(model, inputs, residual, eval_inputs, ridge)
     else:
         problem = Problem(ntk(model, inputs), residual, ntk(model, eval_inputs, inputs), ridge)
-        found = _influence(problem, _inverse(problem.kernel, ridge), problem.residual)
+        found = _influence(problem, _inverse(problem.kernel, ridge, "a larger damping"), problem.residual)
     return found if targets.ndim > 1 else Influence(found.weight_shift, found.prediction_shift[..., 0])
 
 
 def _among_weights(model: nn.Module, inputs: Tensor, residual: Tensor, eval_inputs: Tensor, ridge: float) -> Influence:
-    rows, rows_eval = (jacobian(model, x).double() for x in (inputs, eval_inputs))  # [n, C, d], [m, C, d]
+    n, m, weights = len(inputs), len(eval_inputs), sum(p.numel() for p in model.parameters() if p.requires_grad)
+    what, size = "their Jacobians [n, C, d] and [m, C, d] in float64", 8 * (n + m) * residual.shape[1] * weights
+    _memory.require("inputs, eval_inputs", what, size, inputs.device, "fewer eval_inputs at a time")
+    rows, rows_eval = (jacobian(model, x).double() for x in (inputs, eval_inputs))
     flat = rows.flatten(0, 1)
-    shifts = -torch.einsum("nc,ncd->nd", residual, rows) @ _inverse(flat.T @ flat, ridge)
+    shifts = -torch.einsum("nc,ncd->nd", residual, rows) @ _inverse(flat.T @ flat, ridge, "a larger damping")
     return Influence(shifts.square().sum(1), torch.einsum("nd,mcd->nmc", shifts, rows_eval))
 
 
-def _inverse(matrix: Tensor, ridge: float) -> Tensor:
+def _inverse(matrix: Tensor, ridge: float, helps: str) -> Tensor:
     regular = matrix + ridge * torch.eye(len(matrix)).to(matrix)
     factor, failed = torch.linalg.cholesky_ex(regular)
     inverse = torch.cholesky_inverse(factor) if not failed else torch.full_like(regular, torch.inf)
-    refuse_singular(ridge, torch.linalg.matrix_norm(regular, 1) * torch.linalg.matrix_norm(inverse, 1))
+    refuse_singular(ridge, torch.linalg.matrix_norm(regular, 1) * torch.linalg.matrix_norm(inverse, 1), helps)
     return inverse
 
 
@@ -350,4 +357,4 @@ def _residual(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     outputs, goal = predict(model, inputs), as_targets(targets)
     if goal.shape != outputs.shape and not (outputs.shape[1] == 1 and goal.shape == outputs.shape[:1]):
         raise ValueError(f"targets: got shape {list(goal.shape)}; accepted: {list(outputs.shape)}, as the outputs")
-    return goal.double().reshape(outputs.shape) - outputs.double()
+    return check.float64("residual", goal.double().reshape(outputs.shape) - outputs.double())

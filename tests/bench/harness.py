@@ -6,6 +6,7 @@ Memory is by how much one more run raises the resident memory at its peak; of a 
 
 import ctypes
 import datetime
+import gc
 import json
 import math
 import statistics
@@ -54,6 +55,7 @@ def rise(run: Callable[[], Any]) -> int | None:
     """Bytes above the level before, at the peak of a run."""
     if memory("VmRSS") is None:
         return None
+    gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # or the run fills what earlier ones have freed
     before = memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the highest level so far is now the present one
@@ -231,9 +233,9 @@ def of_matmul(work: float, ours: list[float], product: list[float]) -> str:
     return f"{size} a step, {100 * share:.0f} % of this core's {rate / 1e6:.0f} GFLOP/s (1024^3 matmul)"
 
 
-def in_subprocess(module: str, call: str, *arguments: str) -> Any:
+def in_subprocess(module: str, call: str) -> Any:
     """What a function of a module beside this file returns when a fresh interpreter calls it."""
-    code = f"import json, {module}; print(json.dumps({module}.{call}(*{arguments!r})))"
+    code = f"import json, {module}; print(json.dumps({module}.{call}()))"
     done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 

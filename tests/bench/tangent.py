@@ -25,6 +25,7 @@ from harness import (
     matmul,
     memory,
     memory_row,
+    rise,
     row,
     seconds,
 )
@@ -104,8 +105,8 @@ def peaks() -> Iterator[Row]:
     """Memory above the level before the call, each in an interpreter of its own."""
     if memory("VmRSS") is None:
         return  # only Linux counts it
-    rise, result = in_subprocess("tangent", "mlp_memory")
-    yield memory_row("memory: NTK of the MLP, float64 / the result", rise, result, 2, "")
+    peak, result = in_subprocess("tangent", "mlp_memory")
+    yield memory_row("memory: NTK of the MLP, float64 / the result", peak, result, 2, "")
     peak, reason = in_subprocess("tangent", "resnet_memory")  # the whole process
     note = f"general path: {reason}" if reason else "structured rules"
     row = memory_row("memory: NTK of ResNet-18, 64 images 32 x 32 / 4 GiB", peak, 2**32, 1, note)
@@ -115,10 +116,8 @@ def peaks() -> Iterator[Row]:
 def mlp_memory() -> tuple[int, int]:
     torch.set_num_threads(1)
     model, inputs = mlp().double(), images(EXAMPLES, 1, 28, 28).double()
-    ntk(model, inputs[:5])  # what the first call loads stays
-    before = memory("VmRSS")
-    result = ntk(model, inputs)
-    return memory("VmHWM") - before, result.nbytes
+    size = ntk(model, inputs[:5]).nbytes * (EXAMPLES // 5) ** 2  # what the first call loads stays
+    return rise(partial(ntk, model, inputs)), size
 
 
 def resnet_memory() -> tuple[int, str | None]:

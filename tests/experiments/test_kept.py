@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 
 from infocap.experiments import kept
-from infocap.experiments.catalogue import work
+from infocap.experiments.catalogue import CLAIMS, TABLES, work
 from infocap.experiments.profiles import load_profile
 from infocap.study.cells import fields as cell_fields
 from infocap.study.store import Record, Store
-from infocap.study.tables import Table, read, write
+from infocap.study.sweep import sweep
+from infocap.study.tables import Table, read
 
 STORED = sorted((Path(__file__).parents[2] / "book" / "results" / "full").glob("*_*.json"))
 
@@ -24,7 +25,8 @@ def test_what_is_finished_is_written_and_nothing_computed(tmp_path):
     files = kept.keep(profile, store, tmp_path / "kept")
     assert [file.name for file in files] == ["scorecard.json", "distillation_flips.json"]
     [row] = read(files[1]).frame.to_dict("records")
-    assert row == {"panel": "small", "rates": [0.0, 0.5], "adjusted": [1.0, None]}
+    assert row.items() >= {"panel": "small", "rates": [0.0, 0.5], "adjusted": [1.0, None]}.items()
+    assert [row[name] for name in ("commit", "device", "seconds")] == [None, "cpu", 1.0]
     assert len(list(store)) == 1
 
 
@@ -46,16 +48,37 @@ def test_what_another_run_has_stored_stays(tmp_path):
     assert table.frame["seed"].tolist() == [task.cell.seed for task in tasks]
     assert table.frame["adjusted"].tolist() == [[5.0], [6.0], [6.0]]
     facts = table.provenance
-    assert (facts["finished"], facts["seconds"], facts["commit"]) == (3, 8.0, ["first", "second"])
+    assert (facts["finished"], facts["seconds"], facts["commit"]) == (3, 6.0, ["first", "second"])
     assert facts["cells"] == len(work("distillation/flips", profile)) and facts["device"] == "cpu"
+    contents = [file.read_bytes() for file in kept.keep(profile, store, folder)]
+    assert [file.read_bytes() for file in kept.keep(profile, store, folder)] == contents
+    store = Store(tmp_path / "third")
+    store.put(tasks[0].key, record(tasks[0], [0.0], 1.0, "third"))
+    kept.keep(profile, store, folder)
+    facts = read(folder / "distillation_flips.json").provenance
+    assert (facts["finished"], facts["seconds"], facts["commit"]) == (3, 5.0, ["second", "third"])
 
 
-def test_another_file_in_its_place_is_refused(tmp_path):
-    profile, store = load_profile("smoke"), Store(tmp_path / "store")
+@pytest.mark.parametrize("name", ["distillation_flips.json", "scorecard.json"])
+@pytest.mark.parametrize("content", ["", "3", '[{"claim": "a"}]', '{"claim": 1}'])
+def test_another_file_in_its_place_is_refused_before_any_is_written(name, content, tmp_path):
+    profile, store, folder = load_profile("smoke"), Store(tmp_path / "store"), tmp_path / "kept"
     task = work("distillation/flips", profile)[0]
     store.put(task.key, record(task, [1.0], 1.0, "now"))
-    write(Table("distillation/flips", "smoke", pd.DataFrame({"n": [3]})), tmp_path / "distillation_flips.json")
-    with pytest.raises(ValueError, match="distillation_flips.json: its rows lack batch_size; accepted: what this"):
+    folder.mkdir()
+    (folder / name).write_text(content)
+    with pytest.raises(ValueError, match=f"{name}: .*accepted: "):
+        kept.keep(profile, store, folder)
+    assert [(file.name, file.read_text()) for file in folder.iterdir()] == [(name, content)]
+
+
+def test_runs_of_two_profiles_are_not_mixed(tmp_path):
+    for name in ("smoke", "quick"):
+        profile, store = load_profile(name), Store(tmp_path / name)
+        task = work("distillation/flips", profile)[0]
+        store.put(task.key, record(task, [1.0], 1.0, "now"))
+    kept.keep(load_profile("smoke"), Store(tmp_path / "smoke"), tmp_path)
+    with pytest.raises(ValueError, match="distillation_flips.json: accepted: rows of distillation/flips in quick with"):
         kept.keep(profile, store, tmp_path)
 
 
@@ -64,11 +87,18 @@ def test_a_verdict_stays_until_another_run_can_give_it(tmp_path):
     kept.keep(profile, Store(tmp_path / "none"), folder)
     path = folder / "scorecard.json"
     rows = json.loads(path.read_text())
-    assert {row["verdict"] for row in rows} == {"not run in this profile"}
-    path.write_text(json.dumps([rows[0] | {"verdict": "reproduced", "commit": "earlier"}]))
+    assert rows == []  # nothing was run
+    earlier = [{"claim": claim.name, "profile": "smoke", "verdict": "partly"} for claim in CLAIMS[1:3]]
+    path.write_text(json.dumps(earlier))
     kept.keep(profile, Store(tmp_path / "none"), folder)
-    again = json.loads(path.read_text())
-    assert len(again) == len(rows) and again[0]["commit"] == "earlier" and again[1:] == rows[1:]
+    assert json.loads(path.read_text()) == earlier
+    store = Store(tmp_path / "store")
+    for name in ("noisy_labels/toys", "sample_information/toys"):
+        sweep(work(name, profile), {name: TABLES[name].measure}, store, jobs=1, progress=False)
+    kept.keep(profile, store, folder)
+    again = {row["claim"]: row["verdict"] for row in json.loads(path.read_text())}
+    assert set(again) >= {row["claim"] for row in earlier} and len(again) > 2
+    assert again[CLAIMS[1].name] != "partly"
 
 
 def test_lists_are_dropped_but_for_what_names_a_task():
@@ -82,4 +112,7 @@ def test_stored_tables_are_small_and_say_where_they_come_from(path):
     stored = read(path)
     assert path.stat().st_size < 250e3 and path.stem == stored.name.replace("/", "_")
     assert stored.name in kept.KEPT and stored.profile == "full" and len(stored.frame)
-    assert {"device", "commit", "packages", "seconds", "finished", "cells"} <= set(stored.provenance)
+    facts = stored.provenance
+    assert facts["finished"] == len(stored.frame) <= facts["cells"]
+    assert facts["seconds"] == pytest.approx(stored.frame["seconds"].sum(), abs=0.1)
+    assert {"device", "commit", "lock", "peak_mib"} <= set(facts)

@@ -122,7 +122,7 @@ def test_the_file_of_the_page_holds_every_row(full):
 )
 def test_a_file_that_no_full_run_wrote_is_refused_in_one_line(full, change, message):
     full.write_text(change(json.loads(full.read_text())))
-    with pytest.raises(ValueError, match="accepted: the output of `python -m infocap claims --profile full") as caught:
+    with pytest.raises(ValueError, match="accepted: what python -m infocap.experiments.kept wrote") as caught:
         with_stored(decided(), full)
     assert message in str(caught.value) and "\n" not in str(caught.value)
 

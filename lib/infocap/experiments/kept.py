@@ -9,19 +9,18 @@ of days runs in parts, on several machines and at several commits, and each file
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
 import typer
 
-from infocap import _files
+from infocap._files import replace
 from infocap.experiments.catalogue import CLAIMS, TABLES, work
 from infocap.experiments.generalization.results import finished_sizes
 from infocap.experiments.profiles import Profile, load_profile
 from infocap.experiments.sample_information.dynamics_figures import last_step
-from infocap.experiments.sample_information.results import finished_agreement
 from infocap.study.claims import Verdict, scorecard
 from infocap.study.scorecard import to_json
 from infocap.study.store import Store
@@ -29,6 +28,8 @@ from infocap.study.sweep import collect
 from infocap.study.tables import Table, read, write
 
 __all__ = ["KEPT", "keep"]
+
+_STAMP = ["commit", "lock", "device", "seconds", "peak_mib"]  # of each row; the lock names all versions
 
 
 def _whole(table: Table) -> pd.DataFrame:
@@ -41,9 +42,8 @@ def _scalars(table: Table) -> pd.DataFrame:
     return table.frame.loc[:, ~many | many.index.isin(["classes", "widths"])]
 
 
-KEPT: dict[str, Callable[[Table], pd.DataFrame]] = {
+KEPT: dict[str, Callable[[Table], pd.DataFrame]] = {  # one row per cell, with the table's index
     "noisy_labels/training": _scalars,
-    "sample_information/retraining": finished_agreement,
     "sample_information/summarization": _whole,
     "sample_information/detection": _scalars,
     "sample_information/dynamics": last_step,
@@ -55,7 +55,8 @@ KEPT: dict[str, Callable[[Table], pd.DataFrame]] = {
 def keep(profile: Profile, store: Store, folder: str | Path) -> list[Path]:
     """Writes ``scorecard.json`` and, for each table in ``KEPT`` that has finished cells, a small table.
 
-    Verdicts and rows that the folder holds and that the store has no cells for are kept with their provenance.
+    Each row has the stamp of its cell: commit, lock, device, seconds and peak memory. Verdicts that the folder holds
+    and that the store cannot give stay, and so do rows of cells that the store does not hold.
 
     Args:
         profile: Decides which cells there are.
@@ -66,52 +67,66 @@ def keep(profile: Profile, store: Store, folder: str | Path) -> list[Path]:
         The files that were written.
 
     Raises:
-        ValueError: A file of the folder holds something else.
+        ValueError: A file of the folder holds something else, such as another profile; nothing was written then.
         OSError: A file cannot be written.
     """
     tables = {name: collect(name, profile.name, work(name, profile), store, profile.device) for name in TABLES}
-    files = [Path(folder) / "scorecard.json"]
-    rows = json.loads(to_json(scorecard(CLAIMS, tables, profile)))
-    stored = {row["claim"]: row for row in json.loads(files[0].read_text())} if files[0].exists() else {}
-    rows = [stored.get(row["claim"], row) if row["verdict"] == Verdict.NOT_RUN else row for row in rows]
-    _files.replace(files[0], f"{json.dumps(rows, indent=1, allow_nan=False)}\n".encode())
+    path = Path(folder) / "scorecard.json"
+    contents: dict[Path, Any] = {path: _verdicts(json.loads(to_json(scorecard(CLAIMS, tables, profile))), path)}
     for name, reduce in KEPT.items():
-        if len(tables[name].frame):
-            files.append(files[0].with_name(f"{name.replace('/', '_')}.json"))
-            new = Table(name, profile.name, reduce(tables[name]), tables[name].provenance)
-            of_cell = {field.name for field in fields(TABLES[name].cells(profile)[0])} - {"device"} | {"width"}
-            write(_with_stored(new, files[-1], [column for column in new.frame if column in of_cell]), files[-1])
-    return files
+        records = [record for task in work(name, profile) if task.key and (record := store.get(task.key))]
+        if records:
+            path = path.with_name(f"{name.replace('/', '_')}.json")
+            stamps = pd.DataFrame([{key: record.provenance.get(key) for key in _STAMP} for record in records])
+            frame = reduce(tables[name]).drop(columns="device", errors="ignore").join(stamps)
+            of_cell = {field.name for field in fields(TABLES[name].cells(profile)[0])}
+            identity = [column for column in frame if column in of_cell - {"device"}]
+            frame = _with_stored(Table(name, profile.name, frame), path, identity)
+            facts = {key: _distinct(frame[key]) for key in ("commit", "lock", "device")}
+            facts |= {"cells": tables[name].provenance["cells"], "finished": len(frame)}
+            peaks = frame["peak_mib"].dropna()
+            facts |= {"seconds": round(frame["seconds"].sum(), 1), "peak_mib": int(peaks.max()) if len(peaks) else None}
+            contents[path] = Table(name, profile.name, frame, facts)
+    for path, content in contents.items():
+        if isinstance(content, Table):
+            write(content, path)
+        else:
+            replace(path, f"{json.dumps(content, indent=1, allow_nan=False)}\n".encode())
+    return list(contents)
 
 
-def _with_stored(new: Table, path: Path, identity: Sequence[str]) -> Table:
-    """``new`` after the stored rows of other cells; ``identity`` are the columns that tell cells apart."""
+def _verdicts(rows: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
+    """The rows that decide, and those of the file where nothing was run for them."""
+    profile = rows[0]["profile"]
+    try:
+        stored = json.loads(path.read_bytes()) if path.exists() else []
+        found = {row["claim"]: row for row in [*stored, *rows] if row["verdict"] != Verdict.NOT_RUN}
+        if {row["profile"] for row in found.values()} - {profile}:
+            raise ValueError
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{path}: accepted: verdicts of the profile {profile}, or no file") from None
+    return [found[row["claim"]] for row in rows if row["claim"] in found]
 
-    def cells(frame: pd.DataFrame) -> pd.Series:
-        return pd.Series([json.dumps([row[column] for column in identity]) for row in frame.to_dict("records")])
 
-    facts = {name: value for name, value in new.provenance.items() if name != "cell_seconds"}
+def _with_stored(new: Table, path: Path, identity: Sequence[str]) -> pd.DataFrame:
+    """The rows of ``new`` after the stored ones of other cells; ``identity`` are the columns that tell cells apart."""
+
+    def cells(frame: pd.DataFrame) -> list[str]:
+        return [json.dumps([row[column] for column in identity]) for row in frame.to_dict("records")]
+
     if not path.exists():
-        return replace(new, provenance=facts)
+        return new.frame
     old = read(path)
-    if missing := set(identity) - set(old.frame):
-        raise ValueError(f"{path}: its rows lack {min(missing)}; accepted: what this command wrote, or no file")
-    others = old.frame[~cells(old.frame).isin(cells(new.frame))]
-    if others.empty:
-        return replace(new, provenance=facts)
-    frame = pd.concat([others, new.frame], ignore_index=True)
-    for name, value in facts.items():
-        both = [*_as_list(old.provenance.get(name)), *_as_list(value)]
-        distinct = [one for place, one in enumerate(both) if one not in both[:place]]
-        facts[name] = distinct[0] if len(distinct) == 1 else distinct
-    facts["finished"] = cells(frame).nunique()
-    facts["seconds"] = round(old.provenance["seconds"] + new.provenance["seconds"], 1)
-    facts["cells"], facts["peak_mib"] = (new.provenance[name] for name in ("cells", "peak_mib"))
-    return replace(new, frame=frame, provenance=facts)
+    if (old.name, old.profile) != (new.name, new.profile) or not {*identity, *_STAMP} <= set(old.frame):
+        raise ValueError(f"{path}: accepted: rows of {new.name} in {new.profile} with their stamps, or no file")
+    finished = set(cells(new.frame))
+    others = old.frame[[cell not in finished for cell in cells(old.frame)]]
+    return pd.concat([others, new.frame], ignore_index=True)
 
 
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+def _distinct(values: pd.Series) -> Any:
+    found = values.drop_duplicates().tolist()
+    return found[0] if len(found) == 1 else found
 
 
 def main(

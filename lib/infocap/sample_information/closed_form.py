@@ -197,8 +197,8 @@ def train_linearized(
 class Problem:
     """The checked arguments in float64, with samples and outputs flattened: ``kernel [N, N]``, N = n C.
 
-    Whoever solves it holds the kernel, a factor of it and a third matrix like it, such as the inverse, and the same
-    for ``kernel_eval``; what cannot fit is refused here.
+    Whoever solves it holds the kernel, a factor of it and a third matrix like it, such as the inverse, and two like
+    ``kernel_eval``; what cannot fit is refused here.
     """
 
     def __init__(self, kernel, residual, kernel_eval, ridge):
@@ -426,11 +426,13 @@ def _refuse_divergence(values, ridge, learning_rate, factor) -> None:
         )
 
 
-def refuse_singular(ridge: float, condition) -> None:
+def refuse_singular(
+    ridge: float, condition, helps: str = "a larger ridge, or a finite horizon through steps and learning_rate"
+) -> None:
     if not condition < _SINGULAR:
         raise ValueError(
             f"kernel: got a singular matrix (condition number {condition:.1e}) trained to the end with ridge "
-            f"{ridge:g}; accepted: a larger ridge, or a finite horizon through steps and learning_rate"
+            f"{ridge:g}; accepted: {helps}"
         )
     warn_if_ill(condition, 5)
 

@@ -201,7 +201,10 @@ def _amount(row: Row, side: str) -> str:
 
 def _with_memory(row: Row, side: str) -> str:
     rise = row.get(f"{side}_rise_mib")
-    return _amount(row, side) + ("" if rise is None else f", {rise:,.{0 if rise > 9.95 else 1}f}\N{NO-BREAK SPACE}MiB")
+    if rise is None:
+        return _amount(row, side)
+    size = f"{rise:,.0f}" if rise >= 1 else "under 1"
+    return f"{_amount(row, side)}, {size}\N{NO-BREAK SPACE}MiB"
 
 
 def _duration(milliseconds: float) -> str:

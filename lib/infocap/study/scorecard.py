@@ -1,8 +1,8 @@
 """How does the page of verdicts look, and where do the results of the full profile come from?
 
 ``infocap.study.claims.scorecard`` decides every claim from the tables of this build. Verdicts of the ``full`` profile
-are stored: whoever runs it writes the output of ``python -m infocap claims --profile full --json`` to
-``book/results/full/scorecard.json``. The functions here join the two, count, and write them as Markdown for Sphinx.
+are stored: whoever has run a part of it adds them to ``book/results/full/scorecard.json`` by ``python -m
+infocap.experiments.kept``. The functions here join the two, count, and write them as Markdown for Sphinx.
 
 Conventions: a claim's note is shown where a verdict says *partly* or *not reproduced*; the verdict decides that.
 """
@@ -64,7 +64,7 @@ def with_stored(rows: pd.DataFrame, path: str | Path) -> pd.DataFrame:
         except ValidationError as error:
             fault = error.errors()[0]
             place = ".".join(map(str, fault["loc"]))
-            accepted = "the output of `python -m infocap claims --profile full --json`"
+            accepted = "what python -m infocap.experiments.kept wrote of the profile full"
             raise ValueError(f"{path}: {place or 'file'}: {fault['msg']}; accepted: {accepted}") from None
     found = {one.claim: one.model_dump(mode="json") for one in stored if one.verdict != Verdict.NOT_RUN}
     return rows.assign(full=[found.get(name) for name in rows["claim"]])

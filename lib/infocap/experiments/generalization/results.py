@@ -110,7 +110,7 @@ def by_size(table: Table, profile: Any, name: str) -> pd.DataFrame:
 
 
 def finished_sizes(table: Table) -> pd.DataFrame:
-    """The same for everything that was run, also of panels that are not complete."""
+    """The same for everything that was run, also of panels that are not complete; the index is the table's."""
     return _sizes(table, table.frame)
 
 
@@ -129,10 +129,11 @@ def _sizes(table: Table, cells: pd.DataFrame) -> pd.DataFrame:
                     "gap": generalization_gap(one),
                     "bound": fcmi_bound(one),
                     "corrected": fcmi_bound(one, "chance"),
-                }
+                },
+                index=rows.index,
             )
         )
-    return pd.concat(lines, ignore_index=True)
+    return pd.concat(lines)
 
 
 def beside_the_paper(table: Table, profile: Any) -> pd.DataFrame:

@@ -13,8 +13,7 @@ from infocap.study.claims import NotRun
 from infocap.study.tables import Table, interval, read, value_text
 
 __all__ = [
-    "TARGETS", "agreement", "beside_the_paper", "best_influence", "bound", "finished_agreement", "panel", "peers",
-    "toy",
+    "TARGETS", "agreement", "beside_the_paper", "best_influence", "bound", "panel", "peers", "toy",
 ]  # fmt: skip
 
 TARGETS = ("weights", "predictions")
@@ -38,10 +37,7 @@ _PAPER_TABLE = pd.DataFrame(
 
 def panel(table: Table, profile: Any, name: str) -> pd.DataFrame:
     """The rows of one panel of ``sample_information/retraining``; raises as ``infocap.study.claims.panel``."""
-    return _with_width(claims.panel(table, retraining.cells(profile), name))
-
-
-def _with_width(rows: pd.DataFrame) -> pd.DataFrame:
+    rows = claims.panel(table, retraining.cells(profile), name)
     return rows.assign(width=[max(widths, default=0) for widths in rows["widths"]])
 
 
@@ -72,11 +68,6 @@ def agreement(rows: pd.DataFrame) -> pd.DataFrame:
                     }
                 )
     return pd.DataFrame(lines)
-
-
-def finished_agreement(table: Table) -> pd.DataFrame:
-    """The same for everything that was run, also of panels that are not complete."""
-    return agreement(_with_width(table.frame))
 
 
 def best_influence(rows: pd.DataFrame) -> pd.DataFrame:
