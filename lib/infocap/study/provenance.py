@@ -70,13 +70,13 @@ def origin(table: Table) -> str:
     Example:
         >>> facts = {"finished": 2, "cells": 3, "seconds": 5400.0, "device": "cpu", "commit": "0123456789abcdef"}
         >>> origin(Table("a/b", "full", None, facts))
-        'Stored results of `a/b`, profile `full`: 2 of 3 cells, 90 minutes of computation on cpu, commit 012345678.'
+        'Stored results of `a/b`, profile `full`: 2 of 3 cells, 90 minutes on the clock of cpu, commit 012345678.'
     """
     facts = table.provenance
     commits = listed(facts["commit"]).split(", ")
     return (
         f"Stored results of `{table.name}`, profile `{table.profile}`: {facts['finished']} of {facts['cells']} "
-        f"cells, {facts['seconds'] / 60:,.0f} minutes of computation on {listed(facts['device'])}, "
+        f"cells, {facts['seconds'] / 60:,.0f} minutes on the clock of {listed(facts['device'])}, "
         f"commit {', '.join(commit[:9] for commit in commits)}."
     )
 

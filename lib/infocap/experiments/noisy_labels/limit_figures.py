@@ -20,8 +20,8 @@ from infocap.study.style import PALETTE, note, styled
 from infocap.study.tables import Table, interval
 
 __all__ = [
-    "accuracies", "auxiliary_predictions", "beta_sweep", "controls", "curves", "detections", "gradient_bounds",
-    "memorized", "suspicious_images",
+    "accuracies", "auxiliary_predictions", "beta_sweep", "by_rate", "controls", "curves", "detections",
+    "gradient_bounds", "memorized", "suspicious_images",
 ]  # fmt: skip
 
 WIDTH = 4.8  # inches; on a phone a figure shrinks to about three quarters of that
@@ -105,6 +105,30 @@ def accuracies(rows: pd.DataFrame, profile: str) -> plt.Figure:
         axes.set_title(title)
     panels[-1].set_xlabel("clean test accuracy (fraction)")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left")
+    note(figure, _runs(rows, profile))
+    return figure
+
+
+@styled
+def by_rate(rows: pd.DataFrame, profile: str) -> plt.Figure:
+    """Test accuracy of each method against the noise rate, at the last epoch and at its best."""
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.7))
+    for place, (label, part) in enumerate(rows.groupby("label", sort=False)):
+        colour = PALETTE[place]
+        for column, name, style, fill in [
+            ("final_accuracy", "last epoch", "o-", colour),
+            ("peak_accuracy", "best (oracle)", "s:", "white"),
+        ]:
+            rates, groups = zip(*((rate, group[column]) for rate, group in part.groupby("rate")), strict=True)
+            centres, errors = _means(groups, (0.0, 1.0))
+            axes.errorbar(
+                rates, centres, yerr=errors, fmt=style, color=colour, markerfacecolor=fill, markersize=6,
+                capsize=2.5, label=f"{label}, {name}",
+            )  # fmt: skip
+    rates = sorted(rows["rate"].unique())
+    axes.set(xlabel="share of wrong labels", ylabel="clean test accuracy", ylim=(0, 1))
+    _plain_ticks(axes.xaxis, rates)
+    figure.legend(loc="outside upper center", ncols=2, fontsize="small", handlelength=1.5, columnspacing=1.0)
     note(figure, _runs(rows, profile))
     return figure
 
