@@ -142,7 +142,7 @@ def test_other_figures_draw(table, profile):
         (limit_figures.gradient_bounds(frame, profile.name), 1),
         (limit_figures.auxiliary_predictions(frame, profile.name), 2),
         (limit_figures.beta_sweep(sweep, profile.name), 4),
-        (limit_figures.by_rate(shown, profile.name), 1),
+        (limit_figures.by_rate(shown[shown["method"].isin(["cross_entropy", "limit_laplace"])], profile.name), 1),
         (limit_figures.detections(results.detection(shown), profile.name), 1),
         (limit_figures.suspicious_images(table, int(shown["row"].iloc[0])), 12),
     ]:
