@@ -209,4 +209,4 @@ def _with_memory(row: Row, side: str) -> str:
 
 def _duration(milliseconds: float) -> str:
     unit, amount = ("ms", milliseconds) if milliseconds < 999.5 else ("s", milliseconds / 1e3)
-    return f"{amount:.3g}\N{NO-BREAK SPACE}{unit}"
+    return f"{amount:,.0f}\N{NO-BREAK SPACE}{unit}" if amount >= 999.5 else f"{amount:.3g}\N{NO-BREAK SPACE}{unit}"
