@@ -7,7 +7,7 @@ if __name__ == "__main__":
         from infocap.study.doctor import main
 
         sys.exit(main())
-    from infocap.experiments import catalogue
+    from infocap.experiments.catalogue import CATALOGUE
     from infocap.study.cli import main
 
-    main(catalogue)
+    main(CATALOGUE)

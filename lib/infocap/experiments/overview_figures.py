@@ -13,8 +13,8 @@ import pandas as pd
 
 from infocap.experiments.distillation.results import complexities
 from infocap.experiments.generalization.results import by_size
-from infocap.experiments.noisy_labels.claims import main as main_setting
-from infocap.experiments.noisy_labels.results import METHOD_NAMES, best
+from infocap.experiments.noisy_labels.results import best
+from infocap.experiments.noisy_labels.results import main as main_setting
 from infocap.experiments.sample_information.results import agreement, panel
 from infocap.study.claims import NotRun
 from infocap.study.style import PALETTE, note, styled
@@ -31,31 +31,30 @@ _TABLES = {
 
 
 @styled
-def overview(tables: dict[str, Table], profile: Any) -> plt.Figure:
+def overview(tables: dict[str, Table]) -> plt.Figure:
     """One result of each part.
 
     Args:
         tables: By name, at least the four that the panels show.
-        profile: The profile of the tables.
     """
     figure, grid = plt.subplots(2, 2, figsize=(5.8, 3.5))
     for axes, (name, title), draw in zip(
         grid.flat, _TABLES.items(), (_stored, _retrained, _bounded, _complex), strict=True
     ):
         try:
-            draw(axes, tables[name], profile)
+            draw(axes, tables[name])
         except NotRun:
             axes.clear()
             axes.set(xticks=[], yticks=[])
             axes.text(0.5, 0.5, "not run in this profile", transform=axes.transAxes, ha="center", fontsize="small")
         axes.set_title(title, fontweight="bold")
-    note(figure, f"{profile.name} profile; bars: 95 % intervals of means")
+    note(figure, f"{next(iter(tables.values())).profile} profile; bars: 95 % intervals of means")
     return figure
 
 
-def _stored(axes: plt.Axes, table: Table, profile: Any) -> None:
-    rows = best(main_setting(table, profile))
-    names = [METHOD_NAMES[key] for key in ("limit_laplace", "soft_penalty", "gce", "cross_entropy")]
+def _stored(axes: plt.Axes, table: Table) -> None:
+    rows = best(main_setting(table))
+    names = ["LIMIT Laplace", "soft penalty", "GCE", "cross-entropy"]
     groups = [rows.loc[rows["family"] == name, "memorized_information"] for name in names]
     entropy = rows["noise_entropy"].mean()
     _dots(axes, names, groups, (PALETTE[0], PALETTE[2], PALETTE[4], PALETTE[3]), (0, entropy))
@@ -63,8 +62,8 @@ def _stored(axes: plt.Axes, table: Table, profile: Any) -> None:
     axes.set(xlabel="nats stored per label, at least", xlim=(-0.05 * entropy, 1.08 * entropy))
 
 
-def _retrained(axes: plt.Axes, table: Table, profile: Any) -> None:
-    rows = agreement(panel(table, profile, "width"))
+def _retrained(axes: plt.Axes, table: Table) -> None:
+    rows = agreement(panel(table, "width"))
     rows = rows[(rows["target"] == "predictions") & (rows["method"] == "linearized")]
     _curve(axes, summarize(rows, ["width"], ["pearson"]), "width", "pearson", "o-", PALETTE[0], "", (-1, 1))
     ticks = sorted(rows["width"].unique())
@@ -78,8 +77,8 @@ def _retrained(axes: plt.Axes, table: Table, profile: Any) -> None:
     axes.minorticks_off()
 
 
-def _bounded(axes: plt.Axes, table: Table, profile: Any) -> None:
-    means = summarize(by_size(table, profile, "paper"), ["n"], ["gap", "bound"])
+def _bounded(axes: plt.Axes, table: Table) -> None:
+    means = summarize(by_size(table, "paper"), ["n"], ["gap", "bound"])
     for key, label, style, colour in (("bound", "f-CMI bound", "s-", PALETTE[3]), ("gap", "gap", "o-", PALETTE[0])):
         _curve(axes, means, "n", key, style, colour, label, (0, np.inf))
     axes.set(xlabel="training examples", ylabel="0-1 loss", xscale="log", ylim=(0, None))
@@ -88,8 +87,8 @@ def _bounded(axes: plt.Axes, table: Table, profile: Any) -> None:
     axes.legend(fontsize="small")
 
 
-def _complex(axes: plt.Axes, table: Table, profile: Any) -> None:
-    frame = complexities(table, profile)
+def _complex(axes: plt.Axes, table: Table) -> None:
+    frame = complexities(table)
     frame = frame[(frame["kernel"] == "initial") & (frame["student"] == frame["student"].iloc[0])]
     final = frame["checkpoint"] == frame["checkpoint"].max()
     masks = {

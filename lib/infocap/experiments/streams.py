@@ -4,7 +4,7 @@ import hashlib
 
 import torch
 
-__all__ = ["stream"]
+__all__ = ["initialization", "stream"]
 
 
 def stream(purpose: str, seed: int) -> torch.Generator:
@@ -17,3 +17,8 @@ def stream(purpose: str, seed: int) -> torch.Generator:
     """
     digest = hashlib.sha256(f"{purpose} {seed}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def initialization(seed: int, purpose: str = "initialization") -> int:
+    """The seed with which ``infocap.networks.build`` draws initial weights."""
+    return int(torch.randint(2**62, (), generator=stream(purpose, seed)))

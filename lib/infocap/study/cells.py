@@ -4,9 +4,10 @@ A cell is one training or one measurement: a frozen dataclass whose fields decid
 fields, of the code that measures it and of the data, so a result is found again exactly as long as nothing that
 decides it has changed.
 
-Conventions: a table is a module with ``Cell``, ``cells(profile)`` and ``measure(cell)``. Code counts by its syntax tree
-without docstrings, so comments and documentation recompute nothing; it counts for the table's module and for every
-module of the same package that it imports, transitively.
+Conventions: a table is a module with ``Cell`` and ``measure(cell)``. Code counts by its syntax tree without docstrings,
+so comments and documentation recompute nothing. What counts is the table's module, the modules that the cell names by a
+method ``code()`` (those of its method and its network), and every module of the same packages that these import,
+transitively.
 """
 
 import ast
@@ -37,32 +38,37 @@ def key(cell: Any, data_checksum: str = "") -> str:
         A SHA-256 in hexadecimal, equal for equal fields, code and data.
 
     Raises:
-        ValueError: The cell's class has no source file, as in a notebook, so that its code cannot count.
+        ValueError: A function that decides the result has no source file, as in a notebook, so that its code cannot
+            count.
 
-    Cost: microseconds, once the module's code has been read.
+    Cost: microseconds, once the modules' code has been read.
     """
     module = type(cell).__module__
-    parts = [module, json.dumps(fields(cell), sort_keys=True), code_fingerprint(module), data_checksum]
+    modules = sorted({module, *(cell.code() if hasattr(cell, "code") else ())})
+    parts = [module, json.dumps(fields(cell), sort_keys=True), code_fingerprint(*modules), data_checksum]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 @cache
-def code_fingerprint(module: str) -> str:
-    """SHA-256 over the syntax trees of a module and of all modules of its package that it imports, transitively.
+def code_fingerprint(*modules: str) -> str:
+    """SHA-256 over the syntax trees of modules and of all modules of their packages that they import, transitively.
 
     Raises:
-        ValueError: The module has no source file, or one of them uses a relative import.
+        ValueError: A module has no source file, or one of them uses a relative import.
     """
-    if _read(module) is None:
-        raise ValueError(f"module: got {module!r}, which has no source file; accepted: a module in a .py file")
+    for module in modules:
+        if _read(module) is None:
+            accepted = "a module in a .py file; the function also of a table runs what a notebook defines"
+            raise ValueError(f"module: got {module!r}, which has no source file to count; accepted: {accepted}")
+    packages = {module.split(".")[0] for module in modules}
     sources: dict[str, str] = {}
-    pending = [module]
+    pending = list(modules)
     while pending:
         name = pending.pop()
         found = _read(name)
         if found is not None and name not in sources:
             sources[name], imported = found
-            pending += [other for other in imported if other.split(".")[0] == module.split(".")[0]]
+            pending += [other for other in imported if other.split(".")[0] in packages]
     joined = "\n".join(f"# {name}\n{sources[name]}" for name in sorted(sources))
     return hashlib.sha256(joined.encode()).hexdigest()
 

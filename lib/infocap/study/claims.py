@@ -1,7 +1,7 @@
 """Did it reproduce?
 
-A claim is a sentence with a rule: a small Python function that reads one table and decides. Nothing is typed by
-hand and nothing is tuned until it passes.
+A claim is a sentence with a rule: a small Python function that reads one table and decides, under the sentence in its
+decorator. Nothing is typed by hand and nothing is tuned until it passes.
 
 Conventions: the kinds are ``theorem`` (proved; checked exactly), ``paper`` (measured in the thesis or its papers) and
 ``book`` (a finding or a threshold of our own). A statistical rule asks for the 95 % interval of the mean over runs:
@@ -10,20 +10,21 @@ wholly on the claimed side of the threshold is *reproduced*, only the mean there
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any, Literal
+from types import ModuleType
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from infocap.study.provenance import listed
-from infocap.study.tables import Table, interval
+from infocap.study.tables import NotRun, Table, interval
 
 __all__ = [
-    "Claim", "Decision", "Estimate", "NotRun", "Verdict", "agrees", "decide", "exceeds", "holds", "in_each", "panel",
-    "scorecard", "stays_below", "within",
+    "Claim", "Decision", "Estimate", "NotRun", "Verdict", "agrees", "claim", "claims_of", "decide", "exceeds", "holds",
+    "in_each", "scorecard", "stays_below", "within",
 ]  # fmt: skip
 
 
@@ -34,10 +35,6 @@ class Verdict(StrEnum):
     PARTLY = "partly"
     NOT_REPRODUCED = "not reproduced"
     NOT_RUN = "not run in this profile"
-
-
-class NotRun(LookupError):
-    """A rule raises this when the rows that it needs are not in the table."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence that a table decides.
+    """A sentence that a table decides; called with the table, it applies its rule.
 
     Attributes:
         name: A short identifier, ``part/claim``.
@@ -78,7 +75,7 @@ class Claim:
         kind: ``theorem``, ``paper`` or ``book``.
         source: Where the sentence comes from.
         table: Name of the table.
-        rule: ``rule(table, profile) -> Decision``; raises ``NotRun`` if rows are missing.
+        rule: ``rule(table) -> Decision``; raises ``NotRun`` if rows are missing.
         thesis_number: The thesis' own number, where one was read.
         figure: Label of the figure that shows it, such as ``fig-limit-main``; where there is none, of a theorem or of
             a section (``sec-...``).
@@ -90,42 +87,51 @@ class Claim:
     kind: Literal["theorem", "paper", "book"]
     source: str
     table: str
-    rule: Callable[[Table, Any], Decision]
+    rule: Callable[[Table], Decision]
     thesis_number: str = ""
     figure: str = ""
     note: str = ""
 
+    def __call__(self, table: Table) -> Decision:
+        return self.rule(table)
 
-def decide(claim: Claim, table: Table, profile: Any) -> Decision:
+
+def claim(name: str, statement: str, **facts: str) -> Callable[[Callable[[Table], Decision]], Claim]:
+    """Decorates a rule: the function becomes the claim whose sentence stands above it.
+
+    Args:
+        name: ``part/claim``.
+        statement: One sentence.
+        **facts: The other attributes of ``Claim``: ``kind``, ``source``, ``table``, and what else there is.
+
+    Example:
+        >>> @claim("toys/large", "Toys are large.", kind="book", source="ours", table="toys/sizes")
+        ... def large(table):
+        ...     return exceeds(table.frame["size"], 1, "size")
+        >>> decide(large, Table("toys/sizes", "quick", pd.DataFrame({"size": [2.0, 3.0, 2.5]}))).verdict.value
+        'reproduced'
+    """
+    return lambda rule: Claim(name, statement, rule=rule, **facts)
+
+
+def claims_of(*modules: ModuleType) -> list[Claim]:
+    """The claims that modules define, in the order in which they stand there."""
+    return [
+        value
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, Claim) and value.rule.__module__ == module.__name__
+    ]
+
+
+def decide(claim: Claim, table: Table) -> Decision:
     """Applies the claim's rule; a table without the needed rows gives *not run in this profile*."""
     if table.frame.empty:
         return Decision(Verdict.NOT_RUN, f"no cell of {table.name} was run")
     try:
-        return claim.rule(table, profile)
+        return claim.rule(table)
     except NotRun as error:
         return Decision(Verdict.NOT_RUN, str(error))
-
-
-def panel(table: Table, cells: Iterable[Any], name: str, column: str = "panel") -> pd.DataFrame:
-    """The rows of a table that belong together, whole or not at all.
-
-    Args:
-        table: One row per cell that was run.
-        cells: All cells of the table in the profile.
-        name: What ``column`` must hold.
-        column: A field of the cells.
-
-    Returns:
-        The rows; the index says where their arrays are.
-
-    Raises:
-        NotRun: There are no such cells in the profile, or some have not been run.
-    """
-    wanted = sum(getattr(cell, column) == name for cell in cells)
-    rows = table.frame[table.frame[column] == name] if len(table.frame) else table.frame
-    if not wanted or len(rows) < wanted:
-        raise NotRun(f"{column} {name}: {len(rows)} of {wanted} cells were run")
-    return rows
 
 
 def exceeds(values: Sequence[float], threshold: float, what: str) -> Decision:
@@ -232,7 +238,7 @@ def holds(condition: bool, evidence: str) -> Decision:
     return Decision(Verdict.REPRODUCED if condition else Verdict.NOT_REPRODUCED, evidence)
 
 
-def scorecard(claims: Sequence[Claim], tables: dict[str, Table], profile: Any) -> pd.DataFrame:
+def scorecard(claims: Sequence[Claim], tables: Mapping[str, Table]) -> pd.DataFrame:
     """Decides every claim.
 
     Returns:
@@ -243,7 +249,7 @@ def scorecard(claims: Sequence[Claim], tables: dict[str, Table], profile: Any) -
     rows = []
     for claim in claims:
         table = tables[claim.table]
-        decision = decide(claim, table, profile)
+        decision = decide(claim, table)
         rows.append(
             {
                 "claim": claim.name,

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,39 +13,37 @@ import typer
 
 from infocap.study import doctor as checks
 from infocap.study import manifest, provenance, runner
+from infocap.study.catalogue import Catalogue
 from infocap.study.cells import fields
 from infocap.study.claims import scorecard
 from infocap.study.parts import parts_read
 from infocap.study.scorecard import to_json
 from infocap.study.store import Store
-from infocap.study.sweep import SweepError, cluster, collect
+from infocap.study.sweep import Progress, SweepError, Task, cluster
 from infocap.study.tables import write
 
 __all__ = ["main", "make_app"]
 
 _UsageError = typer.BadParameter.__base__  # typer does not export it
-ProfileName = Annotated[str, typer.Option(help="smoke, quick or full")]
+ProfileName = Annotated[str, typer.Option(help="smoke, quick, evidence or full")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change one key; repeatable")]
 StorePath = Annotated[str | None, typer.Option(help="folder of the store; default: the user's cache")]
 Jobs = Annotated[int | None, typer.Option(min=1, help="worker processes; default: one per physical core")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda; default: the profile's")]
 
 
-def make_app(catalogue) -> typer.Typer:
-    """Builds the command line of a catalogue of experiments (``infocap.experiments.catalogue``)."""
+def make_app(catalogue: Catalogue) -> typer.Typer:
+    """Builds the command line of a study."""
     app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
     store_app = typer.Typer(no_args_is_help=True, help="Look after the store of finished cells.")
     app.add_typer(store_app, name="store")
 
     def select(only: list[str] | None) -> list[str]:
         """The tables named by ``--only``: whole names, or parts such as ``noisy_labels``."""
-        chosen = [name for name in catalogue.TABLES if not only or any(_covers(word, name) for word in only)]
+        chosen = [name for name in catalogue.tables if not only or any(_covers(word, name) for word in only)]
         if not chosen:
-            raise typer.BadParameter(f"only: no table {only}; accepted: {', '.join(catalogue.TABLES)}")
+            raise typer.BadParameter(f"only: no table {only}; accepted: {', '.join(catalogue.tables)}")
         return chosen
-
-    def table_of(name: str, chosen, store: str | None):
-        return collect(name, chosen.name, catalogue.work(name, chosen), Store(store), chosen.device)
 
     @app.command()
     def run(
@@ -64,28 +63,31 @@ def make_app(catalogue) -> typer.Typer:
         shared = {"profile": profile, "settings": settings, "store": store and str(Path(store).resolve())}
         runner.check(book, dict.fromkeys(chapters, shared))
         context.with_resource(runner.alone(book))
-        read = {chapter: parts_read(book / f"{chapter}.ipynb", catalogue.TABLES) for chapter in chapters}
-        tables = [name for name in catalogue.TABLES if any(_part(name) in parts for parts in read.values())]
-        progress = catalogue.compute(tables, chosen, place, jobs=jobs)
+        read = {chapter: parts_read(book / f"{chapter}.ipynb", catalogue.tables) for chapter in chapters}
+        tables = [name for name in catalogue.tables if any(_part(name) in parts for parts in read.values())]
+        work = {name: catalogue.work(name, chosen) for name in tables}
+        if chosen.computes:
+            progress = catalogue.compute(tables, chosen, place, jobs=jobs)
+        else:
+            progress = _all_there(profile, [task for one in work.values() for task in one], place)
         print(f"cells: {progress}", flush=True)
         stamps, keys = {}, {}
         for name in tables:
-            table = table_of(name, chosen, store)
+            table = catalogue.collect(name, chosen, place)
             write(table, book / "_build" / "tables" / chosen.name / f"{name}.json")
             stamps[name] = table.provenance
-            keys[name] = [task.key for task in catalogue.work(name, chosen)]
+            of_cells = {task.cell: task.key for task in work[name]}
+            panels = chosen.panels[name].items()
+            keys[name] = [f"{panel} {of_cells[cell]}" for panel, one in panels for cell in one.cells]
             # Pages also say how much of the full profile has been computed.
             keys[name] += [task.key for task in catalogue.work(name, full) if task.key in place]
         cells_done = time.perf_counter()
         parameters, inputs = {}, {}
         for chapter, parts in read.items():
-            others = {_part(name) for name in catalogue.TABLES} - parts
+            others = {_part(name) for name in catalogue.tables} - parts
             own = [setting for setting in settings if re.split(r"[.=]", setting)[0] not in others]
             parameters[chapter] = shared | {"settings": own}
-            inputs[chapter] = {
-                "profile": chosen.model_dump_json(exclude=others),
-                "cells": "\n".join(key for name in tables if _part(name) in parts for key in keys[name]),
-            }
+            inputs[chapter] = {"cells": "\n".join(key for name in tables if _part(name) in parts for key in keys[name])}
         reasons = runner.stage(book, parameters, inputs, commit=provenance.stamp()["commit"], jobs=jobs)
         chapters_done = time.perf_counter()
         seconds = {"cells": cells_done - start, "chapters": chapters_done - cells_done}
@@ -123,8 +125,8 @@ def make_app(catalogue) -> typer.Typer:
     ) -> None:
         """Decides every claim from the cells that the store holds; computes nothing."""
         chosen = catalogue.load_profile(profile, settings or [])
-        tables = {name: table_of(name, chosen, store) for name in catalogue.TABLES}
-        rows = scorecard(catalogue.CLAIMS, tables, chosen)
+        tables = {name: catalogue.collect(name, chosen, Store(store)) for name in catalogue.tables}
+        rows = scorecard(catalogue.claims, tables)
         if as_json:
             print(to_json(rows))
             return
@@ -159,12 +161,12 @@ def make_app(catalogue) -> typer.Typer:
     @store_app.command()
     def prune(
         store: StorePath = None,
-        profile: Annotated[list[str] | None, typer.Option(help="profiles to keep; default: all three")] = None,
+        profile: Annotated[list[str] | None, typer.Option(help="profiles to keep; default: all")] = None,
     ) -> None:
         """Removes the records that no table of the kept profiles uses any more."""
-        kept = [catalogue.load_profile(name) for name in profile or ("smoke", "quick", "full")]
+        kept = [catalogue.load_profile(name) for name in profile or catalogue.names()]
         place = Store(store)
-        work = [task for chosen in kept for name in catalogue.TABLES for task in catalogue.work(name, chosen)]
+        work = [task for chosen in kept for name in catalogue.tables for task in catalogue.work(name, chosen)]
         keep = {task.key for task in work}
         unknown = [fields(task.cell) for task in work if task.fault]  # their data is not at hand, their keys neither
         if unknown:
@@ -174,7 +176,7 @@ def make_app(catalogue) -> typer.Typer:
     return app
 
 
-def main(catalogue) -> None:
+def main(catalogue: Catalogue) -> None:
     """Runs the command line; a fault that a person can mend is a message, not a traceback."""
     try:
         sys.exit(make_app(catalogue)(standalone_mode=False))
@@ -191,6 +193,17 @@ def main(catalogue) -> None:
 def _one_line(text: str) -> str:
     """A message without line breaks and control characters, which may come from what a person typed or a file holds."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _all_there(profile: str, work: Sequence[Task], store: Store) -> Progress:
+    """Refuses to show a profile that is read from stored rows before they are there."""
+    missing = sum(task.result(store) is None for task in work)
+    if missing:
+        raise typer.BadParameter(
+            f"profile: {missing} of {len(work)} cells of {profile!r} are not stored yet; accepted: another profile, or "
+            f"first python -m infocap sweep --profile {profile}"
+        )
+    return Progress(len(work), 0)
 
 
 def _part(table: str) -> str:

@@ -44,12 +44,12 @@ def to_json(rows: pd.DataFrame) -> str:
     return json.dumps([row | today for row in rows.to_dict("records")], indent=1, allow_nan=False)
 
 
-def with_stored(rows: pd.DataFrame, path: str | Path) -> pd.DataFrame:
+def with_stored(rows: pd.DataFrame, path: str | Path | None) -> pd.DataFrame:
     """Puts stored verdicts of the full profile beside those of this build.
 
     Args:
         rows: From ``infocap.study.claims.scorecard``.
-        path: A file of ``to_json``; it need not exist.
+        path: A file of ``to_json``; it need not exist, nor be known.
 
     Returns:
         The rows with a column ``full``: a dictionary with the fields of ``Stored``, or ``None`` if there is no verdict.
@@ -57,8 +57,8 @@ def with_stored(rows: pd.DataFrame, path: str | Path) -> pd.DataFrame:
     Raises:
         ValueError: The file is not what the command writes for the full profile.
     """
-    path, stored = Path(path), []
-    if path.exists():
+    stored = []
+    if path is not None and (path := Path(path)).exists():
         try:
             stored = TypeAdapter(list[Stored]).validate_json(path.read_bytes())
         except ValidationError as error:
@@ -70,20 +70,18 @@ def with_stored(rows: pd.DataFrame, path: str | Path) -> pd.DataFrame:
     return rows.assign(full=[found.get(name) for name in rows["claim"]])
 
 
-def beside(rows: pd.DataFrame, path: str | Path) -> pd.DataFrame:
+def beside(rows: pd.DataFrame) -> pd.DataFrame:
     """The claims of one chapter as it shows them: verdicts of a stored full run stand beside those of this build.
 
     Args:
-        rows: From ``infocap.study.claims.scorecard``.
-        path: As in ``with_stored``.
+        rows: From ``with_stored``.
 
     Returns:
         The columns ``statement``, ``kind``, ``verdict`` and ``evidence``.
     """
-    full = with_stored(rows, path)["full"]
     verdicts = [
         f"{verdict}; in full: {one['verdict']}" if one else verdict
-        for verdict, one in zip(rows["verdict"], full, strict=True)
+        for verdict, one in zip(rows["verdict"], rows["full"], strict=True)
     ]
     return rows.assign(verdict=verdicts)[["statement", "kind", "verdict", "evidence"]]
 

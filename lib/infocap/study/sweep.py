@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import joblib
@@ -24,6 +23,7 @@ from tqdm.auto import tqdm
 
 from infocap.study import provenance
 from infocap.study.cells import fields, key
+from infocap.study.profiles import Profile
 from infocap.study.store import Record, Store
 from infocap.study.tables import Table
 
@@ -38,12 +38,20 @@ class SweepError(RuntimeError):
 
 @dataclass(frozen=True)
 class Task:
-    """One cell of one table with its key; if its data is not at hand the key is empty and ``fault`` says why."""
+    """One cell of one table with its key; if its data is not at hand the key is empty and ``fault`` says why.
+
+    ``stored`` is a result that is kept with the book, which counts where the store has none.
+    """
 
     table: str
     cell: Any
     key: str
     fault: str = ""
+    stored: Record | None = None
+
+    def result(self, store: Store) -> Record | None:
+        """What the store holds of the cell, or the book."""
+        return (store.get(self.key) if self.key else None) or self.stored
 
 
 @dataclass(frozen=True)
@@ -60,25 +68,28 @@ class Progress:
 
 
 def tasks(
-    name: str, module: ModuleType, profile: Any, data_checksum: Callable[[str], str] = lambda data: ""
+    name: str,
+    profile: Profile,
+    data_checksum: Callable[[str], str] = lambda data: "",
+    stored: Callable[[Any], Record | None] = lambda cell: None,
 ) -> list[Task]:
     """The cells of a table in a profile, without repetitions, with their keys.
 
     Args:
         name: Name of the table.
-        module: Has ``cells(profile)``, a list of frozen dataclasses.
         profile: The profile.
         data_checksum: Identifies the data that a cell names in its field ``data``; a ``ValueError`` says that it is
             not at hand.
+        stored: The result that is kept of a cell, if any.
     """
     work = []
-    for cell in dict.fromkeys(module.cells(profile)):
+    for cell in profile.cells(name):
         try:
             checksum = data_checksum(cell.data) if hasattr(cell, "data") else ""
         except ValueError as error:
-            work.append(Task(name, cell, "", str(error)))
+            work.append(Task(name, cell, "", str(error), stored(cell)))
         else:
-            work.append(Task(name, cell, key(cell, checksum)))
+            work.append(Task(name, cell, key(cell, checksum), stored=stored(cell)))
     return work
 
 
@@ -114,8 +125,9 @@ def sweep(
     if not 0 <= index < count:
         raise ValueError(f"shard: got {index}/{count}; accepted: i/n with 0 <= i < n")
     work = list(work)[index::count]
-    skipped = tuple(task.fault for task in work if task.fault)
-    missing = [task for task in work if not task.fault and store.get(task.key) is None]
+    open_tasks = [task for task in work if task.result(store) is None]
+    skipped = tuple(task.fault for task in open_tasks if task.fault)
+    missing = [task for task in open_tasks if not task.fault]
     outcome = Progress(len(work) - len(skipped) - len(missing), len(missing), skipped)
     if not missing:
         return outcome
@@ -123,7 +135,7 @@ def sweep(
     store.require_writable()
     failures = []
     with joblib.Parallel(n_jobs=jobs, return_as="generator_unordered") as parallel:
-        done = parallel(joblib.delayed(_measure)(measures[task.table], task) for task in missing)
+        done = parallel(joblib.delayed(measured)(measures[task.table], task) for task in missing)
         for task, result in tqdm(done, total=len(missing), disable=None if progress else True, unit="cell"):
             try:
                 if isinstance(result, Record):
@@ -165,32 +177,38 @@ def cluster(address: str) -> Iterator[None]:
         yield
 
 
-def collect(name: str, profile: str, work: Sequence[Task], store: Store, device: str = "cpu") -> Table:
-    """The table of those cells that the store holds, in the order of ``work``.
+def collect(name: str, profile: Profile, work: Sequence[Task], store: Store) -> Table:
+    """The table of those cells that the store holds, or the book, in the order of ``work``.
 
     Its provenance is that of its cells: a list where they differ, the seconds of each and their sum, and the largest
-    of their peaks of resident memory in MiB (``None`` if no cell was computed on Linux, which counts it).
+    of their peaks of resident memory in MiB (``None`` if no cell was computed on Linux, which counts it). ``stored``
+    counts the rows that are kept with the book, ``older`` those of them that were computed by other code than today's.
     """
-    records = [store.get(task.key) for task in work if task.key]
-    found = [record for record in records if record is not None]
-    frame = pd.DataFrame([record.fields | record.result for record in found])
-    stamp = _merged([record.provenance for record in found] or [provenance.stamp(device)])
-    seconds = [record.provenance["seconds"] for record in found]
+    results = [(task, store.get(task.key) if task.key else None) for task in work]
+    kept = [task for task, own in results if own is None and task.stored is not None]
+    found = [(task, own or task.stored) for task, own in results if own or task.stored]
+    records = [record for _, record in found]
+    frame = pd.DataFrame([record.fields | record.result for record in records])
+    stamp = _merged([record.provenance for record in records] or [provenance.stamp(profile.device)])
+    seconds = [record.provenance["seconds"] for record in records]
     stamp |= {"cells": len(work), "finished": len(found), "seconds": round(sum(seconds), 1), "cell_seconds": seconds}
-    stamp["peak_mib"] = max((record.provenance.get("peak_mib") or 0 for record in found), default=0) or None
-    return Table(name, profile, frame, stamp, [record.arrays for record in found])
+    stamp["peak_mib"] = max((record.provenance.get("peak_mib") or 0 for record in records), default=0) or None
+    stamp |= {"stored": len(kept), "older": sum(task.stored.provenance.get("key") != task.key for task in kept)}
+    place = {task.cell: number for number, (task, _) in enumerate(found)}
+    panels = {panel: [place.get(cell) for cell in one.cells] for panel, one in profile.panels[name].items()}
+    return Table(name, profile.name, frame, stamp, [record.arrays for record in records], panels)
 
 
 def _merged(stamps: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What the stamps share; a list where they differ."""
     merged = {}
-    for name in stamps[0]:
+    for name in dict.fromkeys(name for stamp in stamps for name in stamp if name != "key"):
         distinct = list({json.dumps(stamp.get(name)): stamp.get(name) for stamp in stamps}.values())
         merged[name] = distinct[0] if len(distinct) == 1 else distinct
     return merged
 
 
-def _measure(measure: Callable[[Any], dict], task: Task) -> tuple[Task, Record | str]:
+def measured(measure: Callable[[Any], dict], task: Task) -> tuple[Task, Record | str]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # results do not depend on the machine's core count, and workers do not fight
     try:

@@ -3,12 +3,13 @@
 A table has one row per cell: the cell's fields beside its results. Means over runs always come with the number of runs
 and an interval.
 
-Conventions: intervals are 95 % Student t intervals of the mean over runs; with one run there is none (NaN).
+Conventions: a table knows its panels, the rows that a profile names together. A panel comes whole or not at all.
+Intervals are 95 % Student t intervals of the mean over runs; with one run there is none (NaN).
 """
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,11 @@ from scipy import stats
 
 from infocap._files import replace
 
-__all__ = ["Table", "interval", "read", "summarize", "value_text", "write"]
+__all__ = ["NotRun", "Table", "interval", "read", "summarize", "value_text", "write"]
+
+
+class NotRun(LookupError):
+    """The rows that are asked for are not in the table."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,16 @@ class Table:
         frame: One row per cell, in the profile's order: fields and results.
         provenance: Who computed it, with what.
         arrays: One dictionary of arrays per row.
+        panels: For each panel of the profile the rows of its cells, ``None`` where a cell has not been run.
+
+    Example:
+        >>> table = Table("toys", "quick", pd.DataFrame({"x": [1, 2, 3]}), panels={"main": [0, 2], "other": [1, None]})
+        >>> table.panel("main")["x"].tolist()
+        [1, 3]
+        >>> table.panel("other")
+        Traceback (most recent call last):
+            ...
+        infocap.study.tables.NotRun: panel other: 1 of 2 cells were run
     """
 
     name: str
@@ -40,6 +55,23 @@ class Table:
     frame: pd.DataFrame
     provenance: dict[str, Any] = field(default_factory=dict)
     arrays: Sequence[dict[str, np.ndarray]] = ()
+    panels: Mapping[str, Sequence[int | None]] = field(default_factory=dict)
+
+    def panel(self, *names: str) -> pd.DataFrame:
+        """The rows of one panel, or of several one after another; the index says where their arrays are.
+
+        Raises:
+            NotRun: The profile lacks the panel, or some of its cells have not been run.
+        """
+        rows: list[int] = []
+        for name in names:
+            places = self.panels.get(name, ())
+            found = [place for place in places if place is not None]
+            if not found or len(found) < len(places):
+                lacks = f"{len(found)} of {len(places)} cells were run" if places else "not in this profile"
+                raise NotRun(f"panel {name}: {lacks}")
+            rows += found
+        return self.frame.iloc[rows]
 
 
 class _File(BaseModel):

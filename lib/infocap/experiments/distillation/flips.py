@@ -9,19 +9,25 @@ of its predictions, and so predicts as the teacher does.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from infocap import data
 from infocap.distillation import adjusted_supervision_complexity, kernel_target_alignment, supervision_complexity
 from infocap.experiments.distillation.common import kernel, network, train
+from infocap.experiments.fields import ImageData
 from infocap.experiments.streams import stream
+from infocap.study.fields import AtLeast, NonNegative, Positive
 from infocap.training import predict
 
-__all__ = ["Cell", "cells", "measure"]
+__all__ = ["Cell", "measure"]
+
+
+GRID = {"seeds": "seed"}
 
 
 @dataclass(frozen=True)
@@ -29,26 +35,17 @@ class Cell:
     """One draw of data, flips and network; every rate and ridge."""
 
     panel: str
-    data: str
+    data: ImageData
     positive: tuple[int, ...]
-    n: int
-    test_size: int
-    rates: tuple[float, ...]
-    epochs: int
-    learning_rate: float
-    batch_size: int
-    ridges: tuple[float, ...]
+    n: AtLeast[2]
+    test_size: AtLeast[2]
+    rates: tuple[Annotated[float, Field(ge=0, le=0.5)], ...]
+    epochs: AtLeast[1]
+    learning_rate: Positive
+    batch_size: AtLeast[1]
+    ridges: tuple[NonNegative, ...]
     seed: int
     device: str
-
-
-def cells(profile: Any) -> list[Cell]:
-    """Every seed of every panel."""
-    return [
-        Cell(panel=name, seed=seed, device=profile.device, **panel.model_dump(exclude={"seeds"}))
-        for name, panel in profile.distillation.flips
-        for seed in panel.seeds
-    ]
 
 
 def measure(cell: Cell) -> dict[str, Any]:

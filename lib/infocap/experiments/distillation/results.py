@@ -1,22 +1,15 @@
 """What do the tables of part 4 say? Their lists of rows as frames, and means over students, teachers and seeds."""
 
-from typing import Any
-
 import pandas as pd
 
-from infocap.experiments.distillation import flips, supervision, training
-from infocap.study import claims
 from infocap.study.claims import NotRun
 from infocap.study.tables import Table, value_text
 
 __all__ = [
     "METHOD_NAMES", "accuracies", "by_teacher", "collapsed", "complexities", "conditions", "coverage", "flip_sweep",
-    "kernel_students", "panel", "ridges", "rows_of", "students", "teachers",
+    "kernel_students", "ridges", "rows_of", "students", "teachers",
 ]  # fmt: skip
 
-_TABLES = {
-    "distillation/supervision": supervision, "distillation/flips": flips, "distillation/training": training
-}  # fmt: skip
 METHOD_NAMES = {
     ("none", 0.0): "labels only",
     ("offline", 1.0): "offline, temperature 1",
@@ -33,11 +26,6 @@ _PAPER = [  # what the paper's title experiments need, and where this book could
 ]
 
 
-def panel(table: Table, profile: Any, name: str) -> pd.DataFrame:
-    """The rows of one panel of a table of this part; raises as ``infocap.study.claims.panel``."""
-    return claims.panel(table, _TABLES[table.name].cells(profile), name)
-
-
 def rows_of(rows: pd.DataFrame, column: str, *named: str) -> pd.DataFrame:
     """The rows that each cell lists in ``column``, one frame, with the cell's fields ``named`` beside them."""
     return pd.DataFrame(
@@ -45,36 +33,36 @@ def rows_of(rows: pd.DataFrame, column: str, *named: str) -> pd.DataFrame:
     )
 
 
-def complexities(table: Table, profile: Any, name: str = "small") -> pd.DataFrame:
+def complexities(table: Table, name: str = "small") -> pd.DataFrame:
     """``seed``, ``student``, ``kernel``, ``targets``, ``checkpoint``, ``temperature`` and three complexities."""
-    return rows_of(panel(table, profile, name), "complexity", "seed")
+    return rows_of(table.panel(name), "complexity", "seed")
 
 
-def conditions(table: Table, profile: Any, name: str = "small") -> pd.DataFrame:
+def conditions(table: Table, name: str = "small") -> pd.DataFrame:
     """``seed``, ``student``, ``share`` of its training, and the ``condition`` number of its kernel."""
-    return rows_of(panel(table, profile, name), "condition", "seed")
+    return rows_of(table.panel(name), "condition", "seed")
 
 
-def kernel_students(table: Table, profile: Any, name: str = "small") -> pd.DataFrame:
+def kernel_students(table: Table, name: str = "small") -> pd.DataFrame:
     """``seed``, ``targets``, ``checkpoint``, ``temperature`` and every part of the trade-off of the kernel student."""
-    return rows_of(panel(table, profile, name), "kernel_student", "seed")
+    return rows_of(table.panel(name), "kernel_student", "seed")
 
 
-def flip_sweep(table: Table, profile: Any, name: str = "small") -> pd.DataFrame:
+def flip_sweep(table: Table, name: str = "small") -> pd.DataFrame:
     """One row per seed and rate: complexities, alignment, errors, and the network's gap."""
     lines = []
     names = ("adjusted", "complexity", "alignment", "kernel_error", "network_train_error", "network_error")
-    for cell in panel(table, profile, name).to_dict("records"):
+    for cell in table.panel(name).to_dict("records"):
         for place, rate in enumerate(cell["rates"]):
             lines.append({"seed": cell["seed"], "rate": rate} | {key: cell[key][place] for key in names})
     frame = pd.DataFrame(lines)
     return frame.assign(network_gap=frame["network_error"] - frame["network_train_error"])
 
 
-def ridges(table: Table, profile: Any, name: str = "small") -> pd.DataFrame:
+def ridges(table: Table, name: str = "small") -> pd.DataFrame:
     """Teachers by ridge regression with the student's own kernel: one row per seed and ridge."""
     lines = []
-    for cell in panel(table, profile, name).to_dict("records"):
+    for cell in table.panel(name).to_dict("records"):
         for place, ridge in enumerate(cell["ridges"]):
             keys = ("ridge_adjusted", "ridge_error", "ridge_agreement")
             lines.append(
@@ -84,15 +72,15 @@ def ridges(table: Table, profile: Any, name: str = "small") -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def students(table: Table, profile: Any, name: str) -> pd.DataFrame:
+def students(table: Table, name: str) -> pd.DataFrame:
     """One row per student of a panel; ``temperature`` is 0 for those that learn from labels."""
-    frame = rows_of(panel(table, profile, name), "students", "panel", "teacher_seed")
+    frame = rows_of(table.panel(name), "students", "panel", "teacher_seed")
     return frame.assign(temperature=frame["temperature"].fillna(0.0))
 
 
-def teachers(table: Table, profile: Any, name: str) -> pd.DataFrame:
+def teachers(table: Table, name: str) -> pd.DataFrame:
     """One row per teacher and checkpoint."""
-    return rows_of(panel(table, profile, name), "teacher", "panel", "teacher_seed", "best_checkpoint")
+    return rows_of(table.panel(name), "teacher", "panel", "teacher_seed", "best_checkpoint")
 
 
 def by_teacher(frame: pd.DataFrame, column: str, method: str, temperature: float) -> pd.Series:
@@ -112,13 +100,13 @@ def collapsed(frame: pd.DataFrame, below: float = 0.3) -> pd.DataFrame:
     return frame[frame["test_accuracy"] < below]
 
 
-def accuracies(table: Table, profile: Any, names: tuple[str, ...] = ("clean", "noisy")) -> pd.DataFrame:
+def accuracies(table: Table, names: tuple[str, ...] = ("clean", "noisy")) -> pd.DataFrame:
     """Test accuracy of each method: mean and 95 % half width over teachers, and over the students of all teachers."""
     lines = []
     for (method, temperature), title in METHOD_NAMES.items():
         line = {"student learns from": title}
         for name in names:
-            frame = students(table, profile, name)
+            frame = students(table, name)
             rows = frame[(frame["method"] == method) & (frame["temperature"] == temperature)]
             means = by_teacher(frame, "test_accuracy", method, temperature)
             line[f"{name}, over teachers"] = value_text(means)
@@ -127,12 +115,12 @@ def accuracies(table: Table, profile: Any, names: tuple[str, ...] = ("clean", "n
     return pd.DataFrame(lines)
 
 
-def coverage(table: Table, profile: Any) -> pd.DataFrame:
+def coverage(table: Table) -> pd.DataFrame:
     """The paper's image data sets, and whether this profile ran them."""
     lines = []
     for title, name in _PAPER:
         try:
-            frame = students(table, profile, name)
+            frame = students(table, name)
             text = ", ".join(
                 f"{METHOD_NAMES[key]} {value_text(by_teacher(frame, 'test_accuracy', *key))}" for key in METHOD_NAMES
             )

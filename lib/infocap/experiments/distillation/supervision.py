@@ -21,13 +21,18 @@ from infocap.distillation import (
 )
 from infocap.experiments.distillation.common import augmented_views, kernel, network, optimizer, train
 from infocap.experiments.distillation.flips import binary_task, error
+from infocap.experiments.fields import ImageData, Network
 from infocap.experiments.streams import stream
+from infocap.study.fields import AtLeast, Positive
 from infocap.training import predict
 
-__all__ = ["Cell", "cells", "measure"]
+__all__ = ["Cell", "measure"]
 
 MARGIN, DELTA = 1.0, 0.05  # of the bound that is evaluated for the kernel student
 LOOKS = (0.0, 0.1, 0.3, 1.0)  # shares of a student's training at which its kernel's condition number is measured
+
+
+GRID = {"seeds": "seed"}
 
 
 @dataclass(frozen=True)
@@ -35,35 +40,26 @@ class Cell:
     """One teacher and its students."""
 
     panel: str
-    data: str
+    data: ImageData
     positive: tuple[int, ...]
-    n: int
-    views: int
-    shift: int
-    points: int
-    test_size: int
-    teacher: str
-    teacher_epochs: int
-    teacher_learning_rate: float
-    checkpoints: int
-    students: tuple[str, ...]
-    epochs: int
-    learning_rate: float
-    batch_size: int
-    temperatures: tuple[float, ...]
-    random_draws: int
-    kernel_n: int
+    n: AtLeast[2]
+    views: AtLeast[1]
+    shift: AtLeast[0]
+    points: AtLeast[2]
+    test_size: AtLeast[2]
+    teacher: Network
+    teacher_epochs: AtLeast[1]
+    teacher_learning_rate: Positive
+    checkpoints: AtLeast[1]
+    students: tuple[Network, ...]
+    epochs: AtLeast[1]
+    learning_rate: Positive
+    batch_size: AtLeast[1]
+    temperatures: tuple[Positive, ...]
+    random_draws: AtLeast[2]
+    kernel_n: AtLeast[2]
     seed: int
     device: str
-
-
-def cells(profile: Any) -> list[Cell]:
-    """Every seed of every panel."""
-    return [
-        Cell(panel=name, seed=seed, device=profile.device, **panel.model_dump(exclude={"seeds"}))
-        for name, panel in profile.distillation.supervision
-        for seed in panel.seeds
-    ]
 
 
 def measure(cell: Cell) -> dict[str, Any]:

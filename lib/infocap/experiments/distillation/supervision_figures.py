@@ -4,8 +4,6 @@ Figure functions take a table and return a figure. Bands are 95 % intervals of m
 flipped labels; pale dots and lines are single ones.
 """
 
-from typing import Any
-
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.lines import Line2D
@@ -22,9 +20,9 @@ _TEMPERATURES = [(1.0, "o-", PALETTE[3]), (4.0, "s--", PALETTE[0]), (10000.0, "^
 
 
 @styled
-def along_teacher(table: Table, profile: Any, kernel: str = "initial") -> plt.Figure:
+def along_teacher(table: Table, kernel: str = "initial") -> plt.Figure:
     """Adjusted complexity of the teacher's targets at its checkpoints, beside that of true and of random labels."""
-    frame = complexities(table, profile)
+    frame = complexities(table)
     frame = frame[frame["kernel"] == kernel]
     names = list(dict.fromkeys(frame["student"]))
     figure, grid = plt.subplots(len(names), 1, figsize=(WIDTH, 1.0 + 2.6 * len(names)), sharex=True, squeeze=False)
@@ -60,9 +58,9 @@ def along_teacher(table: Table, profile: Any, kernel: str = "initial") -> plt.Fi
 
 
 @styled
-def kernel_trade_off(table: Table, profile: Any) -> plt.Figure:
+def kernel_trade_off(table: Table) -> plt.Figure:
     """The kernel student: complexity of its targets (across) and its test error (up); one dot per seed."""
-    frame = kernel_students(table, profile)
+    frame = kernel_students(table)
     figure, axes = plt.subplots(figsize=(WIDTH, 3.8))
     last = frame["checkpoint"].max()
     looks = [place for place in sorted(frame["checkpoint"].dropna().unique()) if place < last]
@@ -86,9 +84,9 @@ def kernel_trade_off(table: Table, profile: Any) -> plt.Figure:
 
 
 @styled
-def flipped_labels(table: Table, profile: Any) -> plt.Figure:
+def flipped_labels(table: Table) -> plt.Figure:
     """Adjusted complexity of flipped labels against the gap, for the kernel's interpolant and the trained network."""
-    frame = flip_sweep(table, profile)
+    frame = flip_sweep(table)
     figure, grid = plt.subplots(1, 2, figsize=(WIDTH, 3.3), sharey=True)
     rates = sorted(frame["rate"].unique())
     colours = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(rates)))
@@ -108,9 +106,9 @@ def flipped_labels(table: Table, profile: Any) -> plt.Figure:
 
 
 @styled
-def condition_numbers(table: Table, profile: Any) -> plt.Figure:
+def condition_numbers(table: Table) -> plt.Figure:
     """Condition number of the student's kernel along its training."""
-    frame = conditions(table, profile)
+    frame = conditions(table)
     figure, axes = plt.subplots(figsize=(WIDTH, 3.0))
     for (name, rows), style, colour in zip(
         frame.groupby("student", sort=False), ("o-", "s--"), (PALETTE[3], PALETTE[0]), strict=False
@@ -126,9 +124,9 @@ def condition_numbers(table: Table, profile: Any) -> plt.Figure:
 
 
 @styled
-def ridge_teachers(table: Table, profile: Any) -> plt.Figure:
+def ridge_teachers(table: Table) -> plt.Figure:
     """Self-distillation: complexity of a ridge teacher's targets (above), and errors (below), against the ridge."""
-    frame = ridges(table, profile)
+    frame = ridges(table)
     means = summarize(frame, ["ridge"], ["adjusted", "error", "agreement"])
     figure, (above, below) = plt.subplots(2, 1, figsize=(WIDTH, 4.4), sharex=True)
     place = np.arange(len(means))

@@ -32,10 +32,15 @@ from infocap.distillation import (
     squared_distillation_loss,
 )
 from infocap.experiments.distillation.common import accuracy, augmented_views, kernel, network, optimizer, train
+from infocap.experiments.fields import ImageData, Network
 from infocap.experiments.streams import stream
+from infocap.study.fields import AtLeast, NonNegative, Positive, Share
 from infocap.training import predict
 
-__all__ = ["Cell", "cells", "measure"]
+__all__ = ["Cell", "measure"]
+
+
+GRID = {"teacher_seeds": "teacher_seed"}
 
 
 @dataclass(frozen=True)
@@ -43,41 +48,32 @@ class Cell:
     """One teacher and all its students."""
 
     panel: str
-    data: str
-    n: int
-    test_size: int
-    label_noise: float
-    views: int
-    shift: int
-    teacher: str
-    teacher_epochs: int
-    teacher_learning_rate: float
-    teacher_weight_decay: float
-    checkpoints: int
-    student: str
-    width: int
-    epochs: int
-    learning_rate: float
-    weight_decay: float
-    batch_size: int
-    temperatures: tuple[float, ...]
-    stopped: tuple[int, ...]
-    periods: tuple[int, ...]
-    squared: bool
-    points: int
-    complexity_points: int
+    data: ImageData
+    n: AtLeast[8]
+    test_size: AtLeast[2]
+    label_noise: Share
+    views: AtLeast[1]
+    shift: AtLeast[0]
+    teacher: Network
+    teacher_epochs: AtLeast[1]
+    teacher_learning_rate: Positive
+    teacher_weight_decay: NonNegative
+    checkpoints: AtLeast[1]
+    student: Network
+    epochs: AtLeast[1]
+    learning_rate: Positive
+    weight_decay: NonNegative
+    batch_size: AtLeast[1]
+    temperatures: tuple[Positive, ...]
+    points: AtLeast[2]
+    complexity_points: AtLeast[2]
     student_seeds: tuple[int, ...]
     teacher_seed: int
     device: str
-
-
-def cells(profile: Any) -> list[Cell]:
-    """Every teacher of every panel."""
-    return [
-        Cell(panel=name, teacher_seed=seed, device=profile.device, **panel.model_dump(exclude={"teacher_seeds"}))
-        for name, panel in profile.distillation.training
-        for seed in panel.teacher_seeds
-    ]
+    width: AtLeast[1] = 8
+    stopped: tuple[AtLeast[1], ...] = ()
+    periods: tuple[AtLeast[2], ...] = ()
+    squared: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from infocap.experiments.distillation.results import METHOD_NAMES, by_teacher, panel, rows_of, students, teachers
+from infocap.experiments.distillation.results import METHOD_NAMES, by_teacher, rows_of, students, teachers
 from infocap.study.style import PALETTE, WIDTH, note, styled
 from infocap.study.tables import Table, interval, summarize
 
@@ -27,11 +27,11 @@ _LINES = {
 
 
 @styled
-def accuracy(table: Table, profile: Any) -> plt.Figure:
+def accuracy(table: Table) -> plt.Figure:
     """Test accuracy of the students of each method: small dots are students, large ones means over teachers."""
     figure, grid = plt.subplots(2, 1, figsize=(WIDTH, 5.6))
     for axes, (name, title) in zip(grid, _TITLES.items(), strict=True):
-        frame = students(table, profile, name)
+        frame = students(table, name)
         for place, (method, temperature) in enumerate(reversed(METHOD_NAMES)):
             rows = frame[(frame["method"] == method) & (frame["temperature"] == temperature)]
             means = by_teacher(frame, "test_accuracy", method, temperature)
@@ -40,7 +40,7 @@ def accuracy(table: Table, profile: Any) -> plt.Figure:
             axes.plot(rows["test_accuracy"], np.full(len(rows), place), "o", color=colour, alpha=0.35, markersize=4)
             bar = ([means.mean() - low], [high - means.mean()]) if len(means) > 1 else None
             axes.errorbar([means.mean()], [place], xerr=bar, fmt="D", color=colour, capsize=3, markersize=6)
-        final = teachers(table, profile, name).groupby("teacher_seed")["test_accuracy"].last().mean()
+        final = teachers(table, name).groupby("teacher_seed")["test_accuracy"].last().mean()
         axes.axvline(final, color="black", linestyle=":", linewidth=1)
         axes.annotate(
             "final teacher", (final, len(METHOD_NAMES) - 0.45), xytext=(-4, 0), textcoords="offset points", ha="right",
@@ -49,14 +49,14 @@ def accuracy(table: Table, profile: Any) -> plt.Figure:
         axes.set_yticks(range(len(METHOD_NAMES)), reversed(METHOD_NAMES.values()))
         axes.set(title=title, ylim=(-0.5, len(METHOD_NAMES)))
     grid[-1].set(xlabel="test accuracy")
-    note(figure, f"{table.profile} profile, {_counts(table, profile)}")
+    note(figure, f"{table.profile} profile, {_counts(table)}")
     return figure
 
 
 @styled
-def teacher_paths(table: Table, profile: Any) -> plt.Figure:
+def teacher_paths(table: Table) -> plt.Figure:
     """The teacher on noisy labels, as it trains: accuracy, wrong labels that it fits, and complexity of its targets."""
-    frame = teachers(table, profile, "noisy")
+    frame = teachers(table, "noisy")
     temperatures = [key for key in frame if key.startswith("complexity_") and key != "complexity_labels"]
     figure, (above, below) = plt.subplots(2, 1, figsize=(WIDTH, 5.0), sharex=True)
     _paths(above, frame, "test_accuracy", "o-", PALETTE[0], "test accuracy")
@@ -73,11 +73,11 @@ def teacher_paths(table: Table, profile: Any) -> plt.Figure:
 
 
 @styled
-def student_paths(table: Table, profile: Any) -> plt.Figure:
+def student_paths(table: Table) -> plt.Figure:
     """Test accuracy of students along their training, means over all students of a method."""
     figure, grid = plt.subplots(2, 1, figsize=(WIDTH, 5.4), sharex=True)
     for axes, (name, title) in zip(grid, _TITLES.items(), strict=True):
-        frame = rows_of(panel(table, profile, name), "along", "teacher_seed")
+        frame = rows_of(table.panel(name), "along", "teacher_seed")
         frame["temperature"] = frame["temperature"].fillna(0.0)
         for (method, temperature), (style, colour) in _LINES.items():
             rows = frame[(frame["method"] == method) & (frame["temperature"] == temperature)]
@@ -87,14 +87,14 @@ def student_paths(table: Table, profile: Any) -> plt.Figure:
         axes.set(title=title, ylabel="test accuracy")
     grid[-1].set(xlabel="share of the student's training, %", xticks=share)
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize="small")
-    note(figure, f"{table.profile} profile, {_counts(table, profile)}")
+    note(figure, f"{table.profile} profile, {_counts(table)}")
     return figure
 
 
 @styled
-def agreement(table: Table, profile: Any, name: str = "clean") -> plt.Figure:
+def agreement(table: Table, name: str = "clean") -> plt.Figure:
     """Agreement of students with the final teacher: of answers and of tangent kernels, one panel each."""
-    frame = students(table, profile, name)
+    frame = students(table, name)
     columns = (("fidelity", "same answers"), ("similarity", "cosine of kernels"))
     figure, grid = plt.subplots(1, 2, figsize=(WIDTH, 3.4), sharey=True)
     for axes, (column, label) in zip(grid, columns, strict=True):
@@ -112,12 +112,12 @@ def agreement(table: Table, profile: Any, name: str = "clean") -> plt.Figure:
 
 
 @styled
-def side_studies(table: Table, profile: Any) -> plt.Figure:
+def side_studies(table: Table) -> plt.Figure:
     """Noisy labels. Above: which checkpoint of the teacher is kept. Below: how many checkpoints the student sees.
 
     Stars mark the checkpoints that noisy validation labels choose.
     """
-    frame = students(table, profile, "noisy")
+    frame = students(table, "noisy")
     first = frame[frame["student_seed"] == frame["student_seed"].min()]
     ones = first[first["temperature"] == 1.0]
     final = ones[ones["method"] == "offline"]
@@ -141,8 +141,8 @@ def side_studies(table: Table, profile: Any) -> plt.Figure:
     return figure
 
 
-def _counts(table: Table, profile: Any) -> str:
-    rows = panel(table, profile, "noisy")
+def _counts(table: Table) -> str:
+    rows = table.panel("noisy")
     return f"{len(rows)} teachers with {len(rows['student_seeds'].iloc[0])} students each"
 
 

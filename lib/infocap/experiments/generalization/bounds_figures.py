@@ -15,7 +15,6 @@ from infocap.experiments.generalization.results import (
     bounds,
     by_draws,
     langevin,
-    panel,
     runs,
     sizes,
     through_training,
@@ -38,10 +37,10 @@ _STYLES = {
 
 
 @styled
-def all_at_once(table: Table, profile: Any, name: str = "hard", n: int | None = None) -> plt.Figure:
+def all_at_once(table: Table, name: str = "hard", n: int | None = None) -> plt.Figure:
     """Every bound of the registry on the same predictions, smallest first; the dashed line is the measured gap."""
-    rows = panel(table, profile, name)
-    n = sizes(table, profile, name)[-1] if n is None else n
+    rows = table.panel(name)
+    n = sizes(table, name)[-1] if n is None else n
     one = runs(table, rows[rows["n"] == n])
     frame = bounds(one).dropna(subset="mean").sort_values("mean", ascending=False)
     gap = generalization_gap(one).numpy()
@@ -68,10 +67,10 @@ def all_at_once(table: Table, profile: Any, name: str = "hard", n: int | None = 
 
 
 @styled
-def label_noise(table: Table, profile: Any) -> plt.Figure:
+def label_noise(table: Table) -> plt.Figure:
     """Errors (above) and bounds (below) along training with flipped labels."""
-    n = sizes(table, profile, "noise")[0]
-    frame = through_training(table, profile, "noise", n)
+    n = sizes(table, "noise")[0]
+    frame = through_training(table, "noise", n)
     shown = ["f-CMI", "binary KL", "fast rate", "KL and variation"]
     means = summarize(frame, ["epoch"], ["train_error", "test_error", "gap", *shown])
     figure, (above, below) = plt.subplots(2, 1, figsize=(WIDTH, 5.6), sharex=True, height_ratios=(2, 3))
@@ -89,10 +88,10 @@ def label_noise(table: Table, profile: Any) -> plt.Figure:
 
 
 @styled
-def three_classes(table: Table, profile: Any) -> plt.Figure:
+def three_classes(table: Table) -> plt.Figure:
     """How much smaller the bounds from errors and from their difference are than f-CMI, with three classes."""
-    n = sizes(table, profile, "three")[0]
-    frame = through_training(table, profile, "three", n)
+    n = sizes(table, "three")[0]
+    frame = through_training(table, "three", n)
     for key in ("e-CMI", "ld-CMI"):
         frame[key] = frame[key] / frame["f-CMI"] - 1
     means = summarize(frame, ["epoch"], ["e-CMI", "ld-CMI", "train_error"])
@@ -111,9 +110,9 @@ def three_classes(table: Table, profile: Any) -> plt.Figure:
 
 
 @styled
-def langevin_dynamics(table: Table, profile: Any) -> plt.Figure:
+def langevin_dynamics(table: Table) -> plt.Figure:
     """Langevin dynamics: errors (above), and gap, f-CMI bound and the bound of Negrea et al. (below, logarithmic)."""
-    frame = langevin(table, profile)
+    frame = langevin(table)
     means = summarize(frame, ["epoch"], ["train_error", "test_error", "gap", "f-CMI", "corrected", "negrea"])
     figure, (above, below) = plt.subplots(2, 1, figsize=(WIDTH, 5.8), sharex=True, height_ratios=(2, 3))
     _line(above, means, "test_error", "o-", "0.3", "test error")
@@ -126,15 +125,15 @@ def langevin_dynamics(table: Table, profile: Any) -> plt.Figure:
     _line(below, means, "gap", "o-", _GAP, "gap")
     below.set(xlabel="epoch", ylabel="bound on the gap", yscale="log", ylim=(0.0005, 2))
     below.legend(fontsize="small", ncols=2, loc="lower right")
-    row = panel(table, profile, "sgld").iloc[0]
+    row = table.panel("sgld").iloc[0]
     note(figure, f"{table.profile} profile, n = {row['n']}, {frame['seed'].nunique()} supersamples")
     return figure
 
 
 @styled
-def draws(table: Table, profile: Any) -> plt.Figure:
+def draws(table: Table) -> plt.Figure:
     """The bound that fewer draws would have given, with and without corrections, and for unrelated selectors."""
-    frame = by_draws(table, profile)
+    frame = by_draws(table)
     curves = [
         ("miller_madow", "X--", PALETTE[2], "Miller-Madow"),
         ("bound", "s-", PALETTE[3], "plug-in"),
@@ -149,7 +148,7 @@ def draws(table: Table, profile: Any) -> plt.Figure:
     axes.set_xticks(means.index, means.index)
     axes.minorticks_off()
     figure.legend(loc="outside upper center", ncols=2, fontsize="small")
-    note(figure, f"{table.profile} profile, n = {panel(table, profile, 'draws')['n'].iloc[0]}, "
+    note(figure, f"{table.profile} profile, n = {table.panel('draws')['n'].iloc[0]}, "
                  f"mean of {frame['seed'].nunique()} supersamples")  # fmt: skip
     return figure
 

@@ -46,12 +46,12 @@ def thresholds(table: Table) -> plt.Figure:
 
 
 @styled
-def by_training_size(table: Table, profile: Any, full: Table) -> plt.Figure:
+def by_training_size(table: Table, full: Table) -> plt.Figure:
     """Gap and f-CMI bound of the paper's network on MNIST 4 against 9, beside the paper's means and a stored run."""
     paper = PAPER_MEANS[PAPER_MEANS["panel"] == "paper"]
     stored = full.frame[full.frame["panel"] == "paper"]
     shown = [
-        (table.profile, 1.0, by_size(table, profile, "paper"), {}),
+        (table.profile, 1.0, by_size(table, "paper"), {}),
         ("full, stored", 1.12, stored, {"markerfacecolor": "white", "markersize": 6}),
     ]
     figure, axes = plt.subplots(figsize=(WIDTH, 3.9))
@@ -80,7 +80,7 @@ def by_training_size(table: Table, profile: Any, full: Table) -> plt.Figure:
 
 
 @styled
-def pairs_of_classes(table: Table, profile: Any) -> plt.Figure:
+def pairs_of_classes(table: Table) -> plt.Figure:
     """Gap and f-CMI bound on Fashion-MNIST against n: an easy and a hard pair, a wide and a random learner."""
     titles = {
         "easy": "sneakers, boots",
@@ -91,7 +91,7 @@ def pairs_of_classes(table: Table, profile: Any) -> plt.Figure:
     shown = {}
     for name in titles:
         try:
-            shown[name] = summarize(by_size(table, profile, name), ["n"], ["gap", "bound"])
+            shown[name] = summarize(by_size(table, name), ["n"], ["gap", "bound"])
         except NotRun:
             continue
     figure, grid = plt.subplots(2, 2, figsize=(WIDTH, 5.0), sharex=True, sharey=True)
@@ -116,12 +116,12 @@ def pairs_of_classes(table: Table, profile: Any) -> plt.Figure:
 
 
 @styled
-def epochs(table: Table, profile: Any) -> plt.Figure:
+def epochs(table: Table) -> plt.Figure:
     """Gap and f-CMI bound of the paper's network along training, one panel per n."""
-    every = sizes(table, profile, "paper")
+    every = sizes(table, "paper")
     figure, grid = plt.subplots(len(every), 1, figsize=(WIDTH, 0.9 + 2.2 * len(every)), sharex=True, squeeze=False)
     for axes, n in zip(grid[:, 0], every, strict=True):
-        frame = through_training(table, profile, "paper", n)
+        frame = through_training(table, "paper", n)
         means = summarize(frame, ["epoch"], ["gap", "f-CMI", "corrected", "train_error"])
         for key, style, colour in (
             ("f-CMI", "s-", _BOUND), ("corrected", "v:", PALETTE[1]), ("gap", "o-", _GAP), ("train_error", "x--", "0.4")

@@ -1,7 +1,6 @@
 """What do the stored predictions say? Rows of ``generalization/training`` as runs, gaps and bounds."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,14 +17,12 @@ from infocap.bounds import (
     squared_stability_bound,
     stability_bound,
 )
-from infocap.experiments.generalization import training
-from infocap.study import claims
 from infocap.study.claims import NotRun
 from infocap.study.tables import Table, interval, value_text
 
 __all__ = [
     "PANEL_NAMES", "PAPER_MEANS", "beside_the_paper", "bounds", "by_draws", "by_size", "finished_sizes", "langevin",
-    "panel", "registry", "runs", "settings", "sizes", "stability", "through_training", "toy",
+    "registry", "runs", "settings", "sizes", "stability", "through_training", "toy",
 ]  # fmt: skip
 
 # Means over supersamples of gap and f-CMI bound in the paper's experiments: five with 30 draws each, for CIFAR-10 one
@@ -50,7 +47,7 @@ PAPER_MEANS = pd.DataFrame(
         ("sgld", 4000, 0.010, 0.033),
         ("cifar10_sgld", 20000, 0.039, 0.106),
     ],
-    columns=["panel", "n", "gap", "bound"],
+    columns=["n", "gap", "bound"],
 )
 PANEL_NAMES = {
     "paper": "MNIST 4/9",
@@ -69,14 +66,9 @@ _PAPER_NAMES = {
 }
 
 
-def panel(table: Table, profile: Any, name: str) -> pd.DataFrame:
-    """The rows of one panel of ``generalization/training``; raises as ``infocap.study.claims.panel``."""
-    return claims.panel(table, training.cells(profile), name)
-
-
-def sizes(table: Table, profile: Any, name: str) -> list[int]:
+def sizes(table: Table, name: str) -> list[int]:
     """The training set sizes of a panel, smallest first; raises as ``panel`` does."""
-    return sorted(panel(table, profile, name)["n"].unique().tolist())
+    return sorted(table.panel(name)["n"].unique().tolist())
 
 
 def runs(table: Table, rows: pd.DataFrame, look: int = -1) -> SupersampleRuns:
@@ -99,14 +91,14 @@ def runs(table: Table, rows: pd.DataFrame, look: int = -1) -> SupersampleRuns:
     return SupersampleRuns(selectors, predictions, labels, len(rows["classes"].iloc[0]))
 
 
-def by_size(table: Table, profile: Any, name: str) -> pd.DataFrame:
+def by_size(table: Table, name: str) -> pd.DataFrame:
     """Gap and f-CMI bound of a panel, one row per n and supersample.
 
     Returns:
         ``panel``, ``n``, ``seed``, ``train_error``, ``test_error``, ``gap``, ``bound``, and ``corrected``, the bound
         after chance correction, which is no certificate.
     """
-    return _sizes(table, panel(table, profile, name))
+    return _sizes(table, table.panel(name))
 
 
 def finished_sizes(table: Table) -> pd.DataFrame:
@@ -116,7 +108,7 @@ def finished_sizes(table: Table) -> pd.DataFrame:
 
 def _sizes(table: Table, cells: pd.DataFrame) -> pd.DataFrame:
     lines = []
-    for (name, n), rows in cells.groupby(["panel", "n"]):
+    for (name, n), rows in cells.groupby(["n"]):
         one = runs(table, rows)
         lines.append(
             pd.DataFrame(
@@ -136,13 +128,13 @@ def _sizes(table: Table, cells: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(lines)
 
 
-def beside_the_paper(table: Table, profile: Any) -> pd.DataFrame:
+def beside_the_paper(table: Table) -> pd.DataFrame:
     """The paper's mean gap and bound beside ours with 95 % t intervals; a dash where the profile has no such run."""
     lines = []
     for paper in PAPER_MEANS.to_dict("records"):
         line = {"network": _PAPER_NAMES[paper["panel"]], "n": paper["n"]}
         try:
-            ours = by_size(table, profile, paper["panel"])
+            ours = by_size(table, paper["panel"])
             ours = ours[ours["n"] == paper["n"]]
         except NotRun:
             ours = pd.DataFrame()
@@ -153,12 +145,12 @@ def beside_the_paper(table: Table, profile: Any) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def settings(table: Table, profile: Any, names: Sequence[str]) -> pd.DataFrame:
+def settings(table: Table, names: Sequence[str]) -> pd.DataFrame:
     """How much was run: one line per panel and n with its supersamples (k1), draws (k2), epochs and errors."""
     lines = []
     for name in names:
-        errors = by_size(table, profile, name)
-        for n, rows in panel(table, profile, name).groupby("n"):
+        errors = by_size(table, name)
+        for n, rows in table.panel(name).groupby("n"):
             part = errors[errors["n"] == n]
             lines.append(
                 {
@@ -208,9 +200,9 @@ def registry() -> pd.DataFrame:
     )
 
 
-def through_training(table: Table, profile: Any, name: str, n: int) -> pd.DataFrame:
+def through_training(table: Table, name: str, n: int) -> pd.DataFrame:
     """One row per epoch that was looked at, and supersample: errors, gap and every bound, by name."""
-    rows = panel(table, profile, name)
+    rows = table.panel(name)
     rows = rows[rows["n"] == n]
     lines = []
     for look, epoch in enumerate(rows["at"].iloc[0]):
@@ -232,15 +224,15 @@ def through_training(table: Table, profile: Any, name: str, n: int) -> pd.DataFr
     return pd.DataFrame(lines)
 
 
-def langevin(table: Table, profile: Any, name: str = "sgld") -> pd.DataFrame:
+def langevin(table: Table, name: str = "sgld") -> pd.DataFrame:
     """``through_training`` of Langevin dynamics with the bounds of Negrea et al. (2019) at the same epochs.
 
     Returns:
         The columns of ``through_training``; ``negrea``, the mean over the draws that were followed; and
         ``negrea_miscaled``, the same formula for noise that is smaller by a factor beta, as the papers' code injects.
     """
-    rows = panel(table, profile, name)
-    lines = through_training(table, profile, name, int(rows["n"].iloc[0]))
+    rows = table.panel(name)
+    lines = through_training(table, name, int(rows["n"].iloc[0]))
     for place, row in rows.iterrows():
         arrays = {key: torch.from_numpy(np.asarray(table.arrays[place][key])) for key in (
             "learning_rates", "inverse_temperatures", "gradient_variances")}  # fmt: skip
@@ -255,13 +247,13 @@ def langevin(table: Table, profile: Any, name: str = "sgld") -> pd.DataFrame:
     return lines
 
 
-def by_draws(table: Table, profile: Any, counts: Sequence[int] = (6, 10, 20, 30, 60, 120)) -> pd.DataFrame:
+def by_draws(table: Table, counts: Sequence[int] = (6, 10, 20, 30, 60, 120)) -> pd.DataFrame:
     """What fewer draws would have given: the bound from groups of draws, complements kept together, and from all.
 
     For the ``draws`` panel; each line is a mean over all disjoint groups of one supersample. ``independent`` is the
     plug-in bound of the same predictions against the selectors of another supersample, which know nothing of them.
     """
-    rows = panel(table, profile, "draws")
+    rows = table.panel("draws")
     one, lines = runs(table, rows), []
     total = one.selectors.shape[1]
     foreign = SupersampleRuns(one.selectors.roll(1, 0), one.predictions, one.labels, one.num_classes)
@@ -322,7 +314,4 @@ def toy(table: Table, name: str) -> pd.DataFrame:
     Raises:
         NotRun: There are none.
     """
-    rows = table.frame[table.frame["toy"] == name]
-    if rows.empty:
-        raise NotRun(f"toy {name} was not run")
-    return rows.dropna(axis=1, how="all").sort_values("parameter")
+    return table.panel(name).dropna(axis=1, how="all").sort_values("parameter")

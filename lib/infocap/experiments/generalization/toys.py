@@ -13,7 +13,7 @@ Drawn in book/generalization/fcmi.ipynb, tighter_bounds.ipynb and limits.ipynb.
 import math
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -22,27 +22,25 @@ from infocap.bounds import CORRECTIONS, SupersampleRuns, correct, fcmi_bound, ge
 from infocap.counterexample import enumerate_counterexample
 from infocap.experiments.streams import stream
 from infocap.information import mutual_information
+from infocap.study.fields import AtLeast
+
+PANEL = "toy"
+GRID = {"parameters": "parameter", "coins": "coin"}
 
 
 @dataclass(frozen=True)
 class Cell:
     """One toy at one value of its parameter; ``draws`` supersamples, or none where all is enumerated."""
 
-    toy: str
-    parameter: int
-    draws: int = 0
+    toy: Literal["thresholds", "counterexample", "pairs", "bias"]
+    parameter: AtLeast[1]
+    draws: AtLeast[0] = 0
     coin: bool = False
 
-
-def cells(profile: Any) -> list[Cell]:
-    """Every toy at every value of its parameter."""
-    toys = profile.generalization.toys
-    return [
-        *(Cell("pairs", n, toys.pairs_draws) for n in toys.pairs_n),
-        *(Cell("bias", count) for count in toys.bias_draws),
-        *(Cell("counterexample", n, coin=coin) for n in toys.counterexample_n for coin in (False, True)),
-        *(Cell("thresholds", n, toys.thresholds_draws) for n in toys.thresholds_n),
-    ]
+    def __post_init__(self):
+        most = {"thresholds": 12, "counterexample": 4, "pairs": 12}.get(self.toy, self.parameter)
+        if self.parameter > most:
+            raise ValueError(f"parameters: got {self.parameter}; accepted: up to {most}, since all is enumerated")
 
 
 def measure(cell: Cell) -> dict[str, Any]:

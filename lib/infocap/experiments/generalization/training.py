@@ -12,14 +12,16 @@ sides; for ``sgld`` the schedules are those of the papers' code, stretched or co
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, cross_entropy
 
 from infocap import data, networks
+from infocap.experiments.fields import ImageData
 from infocap.experiments.streams import stream
+from infocap.study.fields import AtLeast, Options, Positive, Share
 from infocap.supersample import complementary_selectors
 from infocap.training import SGLD, fit, fit_many, gradient_variance, predict
 
@@ -27,39 +29,35 @@ VARIANCE_DRAWS = 4  # of a supersample, along whose training the spread of gradi
 VARIANCE_LOOKS = 40  # along each of them
 
 
+GRID = {"sets": Options, "seeds": "seed"}
+
+
 @dataclass(frozen=True)
 class Cell:
     """One supersample of ``2 n`` images, and ``draws`` networks trained on halves of it."""
 
     panel: str
-    data: str
+    data: ImageData
     classes: tuple[int, ...]
-    side: int
-    network: str
-    widths: tuple[int, ...]
-    width_factor: int
-    optimizer: str
-    learning_rate: float
-    batch_size: int
-    draws: int
-    randomized: bool
-    label_noise: float
-    looks: int
-    n: int
-    epochs: int
+    network: Literal["mlp", "cnn", "resnet50"]
+    learning_rate: Positive
+    batch_size: AtLeast[1]
+    draws: AtLeast[2]
+    n: AtLeast[2]
+    epochs: AtLeast[1]
     seed: int
     device: str
+    side: AtLeast[1] = 28
+    widths: tuple[AtLeast[1], ...] = ()
+    width_factor: AtLeast[1] = 1
+    optimizer: Literal["adam", "sgd", "sgld"] = "adam"
+    randomized: bool = False
+    label_noise: Share = 0.0
+    looks: AtLeast[1] = 1
 
-
-def cells(profile: Any) -> list[Cell]:
-    """Every supersample of every size of every panel."""
-    return [
-        Cell(panel=name, n=size.n, epochs=size.epochs, seed=seed, device=profile.device,
-             **panel.model_dump(exclude={"sets"}))
-        for name, panel in profile.generalization.training
-        for size in panel.sets
-        for seed in size.seeds
-    ]  # fmt: skip
+    def __post_init__(self):
+        if self.draws % 2:
+            raise ValueError(f"draws: got {self.draws}; accepted: an even number, as selectors come with complements")
 
 
 def measure(cell: Cell) -> dict[str, Any]:

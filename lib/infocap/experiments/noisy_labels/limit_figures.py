@@ -105,7 +105,7 @@ def accuracies(rows: pd.DataFrame, profile: str) -> plt.Figure:
         axes.set_title(title)
     panels[-1].set_xlabel("clean test accuracy (fraction)")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left")
-    note(figure, _runs(rows, profile))
+    note(figure, _runs(rows))
     return figure
 
 
@@ -129,7 +129,7 @@ def by_rate(rows: pd.DataFrame, profile: str) -> plt.Figure:
     axes.set(xlabel="share of wrong labels", ylabel="clean test accuracy", ylim=(0, 1))
     _plain_ticks(axes.xaxis, rates)
     figure.legend(loc="outside upper center", ncols=2, fontsize="small", handlelength=1.5, columnspacing=1.0)
-    note(figure, _runs(rows, profile))
+    note(figure, _runs(rows))
     return figure
 
 
@@ -147,7 +147,7 @@ def memorized(rows: pd.DataFrame, profile: str) -> plt.Figure:
         axes.set_title("; ".join(filter(None, [title, "dashed: noise entropy"])), loc="right")
         axes.xaxis.set_major_locator(MaxNLocator(6))
     panels[-1].set_xlabel("memorized, at least (nats per label)")
-    note(figure, _runs(rows, profile))
+    note(figure, _runs(rows))
     return figure
 
 
@@ -170,7 +170,7 @@ def controls(rows: pd.DataFrame, profile: str) -> plt.Figure:
         right.set_xlim(-0.03 * limit, 1.05 * limit)
     panels[-1, 0].set_xlabel("test accuracy,\nlast epoch (fraction)")
     panels[-1, 1].set_xlabel("memorized, at least\n(nats per label)")
-    note(figure, _runs(rows, profile))
+    note(figure, _runs(rows))
     return figure
 
 
@@ -201,7 +201,7 @@ def curves(rows: pd.DataFrame, profile: str, values: Sequence[str] = ("test_accu
     wide = max(map(len, labels)) > 24
     figure.legend(handles, labels, loc="outside upper left", ncols=1 if wide else 2)
     several = rows["data_seed"].nunique() > 1
-    note(figure, _profile(rows, profile) + ("; band: range over seeds" if several else ", no band"))
+    note(figure, _profile(rows) + ("; band: range over seeds" if several else ", no band"))
     return figure
 
 
@@ -219,7 +219,7 @@ def beta_sweep(rows: pd.DataFrame, profile: str) -> plt.Figure:
     for axes, (title, part, value) in zip(panels[:, 0], cells, strict=True):
         bounds = (0, part["noise_entropy"].mean()) if value == "memorized_information" else (0, 1)
         for shift, (kind, (name, colour, marker)) in zip((-0.08, 0.08), KINDS.items(), strict=True):
-            kept = part[part["method"] == f"limit_{kind}"]
+            kept = part[part["method"] == f"LIMIT {kind.capitalize()}"]
             groups = [kept.loc[kept["beta"] == beta, value] for beta in betas]
             places = np.array([i + shift for i, group in enumerate(groups) if len(group)])
             means, errors = _means([group for group in groups if len(group)], bounds)
@@ -228,7 +228,7 @@ def beta_sweep(rows: pd.DataFrame, profile: str) -> plt.Figure:
         axes.set(ylabel=values[value], title=title)
     panels[-1, 0].set_xlabel(r"$\beta$, weight of the predicted gradient's length")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
-    note(figure, _runs(rows, profile))
+    note(figure, _runs(rows))
     return figure
 
 
@@ -249,7 +249,7 @@ def detections(rows: pd.DataFrame, profile: str) -> plt.Figure:
         axes.set_title("; ".join(filter(None, [title, "dashed: chance, for the area"])), loc="right")
     panels[-1].set_xlabel("area, or precision (fraction)")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left")
-    note(figure, _runs(rows, profile))
+    note(figure, _runs(rows))
     return figure
 
 
@@ -358,4 +358,4 @@ def _profile(rows: pd.DataFrame, profile: str) -> str:
 
 def _runs(rows: pd.DataFrame, profile: str) -> str:
     several = rows["data_seed"].nunique() > 1
-    return _profile(rows, profile) + ("; bars: 95 % t intervals of the mean" if several else ", no interval")
+    return _profile(rows) + ("; bars: 95 % t intervals of the mean" if several else ", no interval")

@@ -45,7 +45,7 @@ def protocol(profile: Any) -> str:
     )
 
 
-def histories(training: Table, profile: Any) -> pd.DataFrame:
+def histories(training: Table) -> pd.DataFrame:
     """The panel ``memorization`` along training: one row per run and measured epoch.
 
     Beside the measured curves there are two estimates of the memorized information, in nats per label: ``by_errors``
@@ -53,7 +53,7 @@ def histories(training: Table, profile: Any) -> pd.DataFrame:
     the least error rate of a learner that stores nothing.
     """
     parts = []
-    for run in panel(training, profile, "memorization").to_dict("records"):
+    for run in panel(training, "memorization").to_dict("records"):
         part = pd.DataFrame(run.pop("history"))
         classes = len(data.class_names(run["data"]))
         entropy = run["noise_entropy"]

@@ -1,47 +1,26 @@
 """Which rows of ``noisy_labels/training`` belong together, and which hyper-parameter does noisy validation choose?"""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from infocap import data
-from infocap.experiments.noisy_labels import training
-from infocap.experiments.profiles import load_profile
-from infocap.study.cells import fields, key
-from infocap.study.claims import NotRun
-from infocap.study.store import Store
-from infocap.study.tables import Table, value_text
+from infocap.experiments.noisy_labels.methods import METHODS
+from infocap.experiments.noisy_labels.training import Cell
+from infocap.study.book import Book
+from infocap.study.tables import NotRun, Table, value_text
 
 __all__ = [
-    "METHOD_NAMES", "best", "chosen", "coverage", "detection", "family", "label", "panel",
+    "best", "chosen", "coverage", "detection", "family", "label", "labelled", "main", "middle", "panel",
     "ranking_text", "report", "runs", "value_text",
 ]  # fmt: skip
-
-METHOD_NAMES = {
-    "cross_entropy": "cross-entropy",
-    "mae": "MAE",
-    "gce": "GCE",
-    "forward_true": "forward, true T",
-    "forward_estimated": "forward, estimated T",
-    "dmi": "DMI",
-    "soft_penalty": "soft penalty",
-    "limit_gaussian": "LIMIT Gaussian",
-    "limit_laplace": "LIMIT Laplace",
-    "elr": "ELR",
-    "co_teaching": "co-teaching",
-    "cleanlab": "cleanlab, pruned",
-}
 
 
 def label(row: Any) -> str:
     """A method with its hyper-parameters, as figures and tables print it."""
-    kind = "Laplace" if row["noise_kind"] == "laplace" else "Gaussian"
-    limit = row["method"].startswith("limit")
-    extras = {
-        f"λ={row['lam']:g}": row["method"] == "soft_penalty",
-        f"β={row['beta']:g}": limit or row["method"] == "soft_penalty",
+    kind, limit = _kind(row), row["method"].startswith("LIMIT")
+    shows = METHODS[row["method"]].shows if row["method"] in METHODS else {}  # a reader's own has none
+    extras = {f"{symbol}={row[name]:g}": True for name, symbol in shows.items()} | {
         f"lr {row['learning_rate']:g}": row["learning_rate"] != 1e-3,
         f"dropout {row['dropout']:g}": row["dropout"] > 0,
         f"weight decay {row['weight_decay']:g}": row["weight_decay"] > 0,
@@ -50,15 +29,14 @@ def label(row: Any) -> str:
         f"warm-up {row['warm_up']}": row["warm_up"] > 0,
         "initialized": row["initialized"],
     }
-    return ", ".join([METHOD_NAMES[row["method"]], *(text for text, shown in extras.items() if shown)])
+    return ", ".join([row["method"], *(text for text, shown in extras.items() if shown)])
 
 
 def family(row: Any) -> str:
     """A method and its control, without the hyper-parameters that noisy validation chooses."""
-    kind = "Laplace" if row["noise_kind"] == "laplace" else "Gaussian"
-    limit = row["method"].startswith("limit")
+    kind, limit = _kind(row), row["method"].startswith("LIMIT")
     extras = {
-        "small steps": row["method"] == "cross_entropy" and row["learning_rate"] < 1e-3,
+        "small steps": row["method"] == "cross-entropy" and row["learning_rate"] < 1e-3,
         "dropout": row["dropout"] > 0,
         "weight decay": row["weight_decay"] > 0,
         f"{kind} gradient noise": row["noise_std"] > 0 and not limit,
@@ -66,25 +44,42 @@ def family(row: Any) -> str:
         "warm-up": row["warm_up"] > 0,
         "initialized": row["initialized"],
     }
-    return ", ".join([METHOD_NAMES[row["method"]], *(text for text, shown in extras.items() if shown)])
+    return ", ".join([row["method"], *(text for text, shown in extras.items() if shown)])
 
 
-def panel(table: Table, profile: Any, name: str) -> pd.DataFrame:
+def _kind(row: Any) -> str:
+    return "Laplace" if row["noise_kind"] == "laplace" else "Gaussian"
+
+
+def labelled(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows with columns ``label`` and ``family``: of a panel, stored ones, or those of a reader's own method."""
+    records = rows.to_dict("records")
+    return rows.assign(label=[label(row) for row in records], family=[family(row) for row in records])
+
+
+def panel(table: Table, name: str) -> pd.DataFrame:
     """The rows of one panel, with columns ``label`` and ``family``, and the row's number in the table as ``row``.
 
     Raises:
-        NotRun: The panel has no cells in this profile, or some have not been computed.
+        NotRun: The panel is not in this profile, or some of its cells have not been run.
     """
-    wanted = [_text(fields(cell)) for cell in training.panel_cells(profile, name)]
-    names = list(training.Cell.__dataclass_fields__)
-    frame = table.frame.assign(row=range(len(table.frame)))
-    present = {_text({n: row[n] for n in names}): i for i, row in enumerate(frame.to_dict("records"))}
-    missing = sum(text not in present for text in wanted)
-    if missing or not wanted:
-        raise NotRun(f"panel {name}: {missing} of {len(wanted)} trainings were not run" if wanted else f"panel {name}")
-    rows = frame.iloc[[present[text] for text in wanted]].reset_index(drop=True)
-    records = rows.to_dict("records")
-    return rows.assign(label=[label(row) for row in records], family=[family(row) for row in records])
+    rows = labelled(table.panel(name))
+    return rows.assign(row=rows.index).reset_index(drop=True)
+
+
+def main(table: Table) -> pd.DataFrame:
+    """The main setting: panel ``main`` at rate .5 and the middle size."""
+    return middle(panel(table, "main"), rate=0.5)
+
+
+def middle(rows: pd.DataFrame, rate: float | None = None) -> pd.DataFrame:
+    """The rows of the middle size, and of one noise rate."""
+    sizes = sorted(rows["n"].unique())
+    rows = rows[rows["n"] == sizes[len(sizes) // 2]]
+    rows = rows if rate is None else rows[rows["rate"] == rate]
+    if rows.empty:
+        raise NotRun(f"no run at rate {rate}")
+    return rows
 
 
 def runs(rows: pd.DataFrame, value: str, **where: Any) -> list[float]:
@@ -167,26 +162,22 @@ def detection(rows: pd.DataFrame) -> pd.DataFrame:
         rows: The runs of one setting, from ``best``: LIMIT's, plain cross-entropy's and cleanlab's are used.
     """
     scorers = {
-        "LIMIT Laplace": ("limit_laplace", ""),
-        "LIMIT Gaussian": ("limit_gaussian", ""),
-        "cross-entropy, at the end": ("cross_entropy", ""),
-        "cross-entropy, stopped early": ("cross_entropy", "_selected"),
-        "cleanlab, out of sample": ("cleanlab", ""),
+        "LIMIT Laplace": ("LIMIT Laplace", ""),
+        "LIMIT Gaussian": ("LIMIT Gaussian", ""),
+        "cross-entropy, at the end": ("cross-entropy", ""),
+        "cross-entropy, stopped early": ("cross-entropy", "_selected"),
+        "cleanlab, out of sample": ("cleanlab, pruned", ""),
     }
     parts = []
     for scorer, (method, suffix) in scorers.items():
-        part = rows[rows["family"] == METHOD_NAMES[method]]
+        part = rows[rows["family"] == method]
         values = {name: part[f"{name}{suffix}"] for name in ("auc", "precision_at_100")}
         parts.append(part[["n", "rate", "data_seed"]].assign(scorer=scorer, **values))
     return pd.concat(parts, ignore_index=True)
 
 
-def coverage(store: Store | str | None, profile: Any) -> pd.DataFrame:
+def coverage(book: Book) -> pd.DataFrame:
     """What the thesis' own scale asks for, and how much of it the store holds.
-
-    Args:
-        store: The store, its folder, or ``None`` for the user's cache.
-        profile: The profile of the page, which may run smaller versions of the panels.
 
     Returns:
         One row per panel of the ``full`` profile: its settings, its trainings, how many of them were computed so far,
@@ -194,36 +185,37 @@ def coverage(store: Store | str | None, profile: Any) -> pd.DataFrame:
 
     Cost: a second; every cell of the ``full`` profile is looked up.
     """
-    store = store if isinstance(store, Store) else Store(store)
-    full = profile if profile.name == "full" else load_profile("full")
-    rows = []
-    for name in type(full.noisy_labels).model_fields:
-        settings, here = getattr(full.noisy_labels, name), training.panel_cells(profile, name)
-        cells = training.panel_cells(full, name)
-        try:
-            checksum = data.checksum(settings.data)
-            computed = sum(key(cell, checksum) in store for cell in cells)
-        except ValueError:  # an image folder that is not there
-            computed = 0
-        if computed == len(cells):
+    name, full = "noisy_labels/training", book.catalogue.load_profile("full")
+    keys = {task.cell: task.key for task in book.catalogue.work(name, full)}
+    here, rows = book.profile.panels[name], []
+    for panel, one in full.panels[name].items():
+        first, computed = one.cells[0], sum(bool(keys[cell]) and keys[cell] in book.store for cell in one.cells)
+
+        def several(field: str, form: str, cells: Sequence[Cell] = one.cells) -> str:
+            return ", ".join(format(value, form) for value in dict.fromkeys(getattr(cell, field) for cell in cells))
+
+        if computed == len(one.cells):
             status = "run"
         elif computed:
             status = "partly run"
-        elif here and profile.name != full.name:
-            status = "smaller version run" + (f", on {here[0].data}" if here[0].data != settings.data else "")
+        elif panel in here and book.profile.name != full.name:
+            data = here[panel].cells[0].data
+            status = "smaller version run" + (f", on {data}" if data != first.data else "")
         else:
             status = "not run in this profile"
+        seeds = len({cell.data_seed for cell in one.cells})
+        settings = len({(cell.n, cell.rate) for cell in one.cells})
         rows.append(
             {
-                "panel": name.replace("_", " "),
-                "data": settings.data.removeprefix("folder:"),
-                "network": settings.network,
-                "n": ", ".join(f"{n:,}" for n in settings.sizes),
-                "noise": "real" if settings.data.startswith("folder:") else settings.noise,
-                "rates": ", ".join(f"{rate:g}" for rate in settings.rates),
-                "methods": len(settings.methods),
-                "seeds": len(settings.seeds),
-                "trainings": len(cells),
+                "panel": panel.replace("_", " "),
+                "data": first.data.removeprefix("folder:"),
+                "network": first.network,
+                "n": several("n", ","),
+                "noise": "real" if first.data.startswith("folder:") else first.noise,
+                "rates": several("rate", "g"),
+                "methods": len(one.cells) // (seeds * settings),
+                "seeds": seeds,
+                "trainings": len(one.cells),
                 "computed so far": computed,
                 "status": status,
             }
@@ -236,10 +228,3 @@ def _kept_together(words: str) -> str:
     if len(words) > 16:
         return words
     return words.replace(" ", "\N{NO-BREAK SPACE}").replace("-", "\N{NON-BREAKING HYPHEN}")
-
-
-def _text(content: dict[str, Any]) -> str:
-    content = {name: list(value) if isinstance(value, tuple) else value for name, value in content.items()}
-    return json.dumps(
-        {n: float(v) if isinstance(v, int) and not isinstance(v, bool) else v for n, v in content.items()}
-    )

@@ -25,7 +25,7 @@ from infocap.information import binary_entropy, entropy, minimum_error_rate, mut
 from infocap.label_noise import optimal_auxiliary
 from infocap.noise import uniform_transition
 
-GRID = {
+_PARAMETERS = {
     "store_m_labels": range(5),
     "channel": (0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9),
     "gibbs": (0.0, 0.5, 1.0, 2.0, 4.0, 50.0),
@@ -48,9 +48,7 @@ class Cell:
     parameter: float
 
 
-def cells(profile) -> list[Cell]:
-    """Every toy, the same for every profile: they are exact and take no time."""
-    return [Cell(toy, float(parameter)) for toy, grid in GRID.items() for parameter in grid]
+PANELS = {toy: [Cell(toy, float(parameter)) for parameter in values] for toy, values in _PARAMETERS.items()}
 
 
 def measure(cell: Cell) -> dict:

@@ -17,7 +17,7 @@ is all that any score sees.
 import copy
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from scipy.stats import spearmanr
@@ -25,9 +25,11 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss, pad
 
 from infocap import attribution, data, networks
+from infocap.experiments.fields import ImageData
 from infocap.experiments.sample_information.tasks import two_classes
 from infocap.experiments.streams import stream
 from infocap.sample_information import leave_one_out
+from infocap.study.fields import AtLeast, NonNegative, Options, Positive, Share
 from infocap.tangent import ntk, sampled_ntk
 from infocap.training import fit, predict
 
@@ -37,39 +39,32 @@ _FASHION = (
 _CONFIDENCE = {"width": 64, "epochs": 10, "batch_size": 64}  # the small networks of the cross-validated baseline
 
 
+PANEL = "experiment"
+GRID = {"tasks": Options, "seeds": "seed"}
+
+
 @dataclass(frozen=True)
 class Cell:
     """One task and seed. ``ridge`` is that of the sum of the losses, the learning rate that of their mean."""
 
-    experiment: str
-    data: str
+    experiment: Literal["mislabelled", "clean", "subclass", "sources", "adversarial", "coordinates"]
+    data: ImageData
     classes: tuple[int, ...]
-    n: int
-    m: int
-    width: int
-    ridge: float
-    learning_rate: float
-    steps: int
+    n: AtLeast[8]
+    m: AtLeast[8]
+    width: AtLeast[1]
+    ridge: Positive
     seed: int
     device: str
-    rate: float = 0.0
-    rare: int = 0
-    copies: int = 0
-    twins: int = 0
-    strength: float = 0.0
-    epochs: int = 0
-    coordinates: tuple[int, ...] = ()
-
-
-def cells(profile: Any) -> list[Cell]:
-    """Every task of every experiment at every seed."""
-    return [
-        Cell(experiment=name, seed=seed, device=profile.device, **task.model_dump(), **settings)
-        for name, panel in profile.sample_information.detection
-        for settings in [panel.model_dump(exclude={"tasks", "seeds"})]
-        for task in panel.tasks
-        for seed in panel.seeds
-    ]
+    learning_rate: NonNegative = 0.0
+    steps: AtLeast[0] = 0
+    rate: Share = 0.0
+    rare: AtLeast[0] = 0
+    copies: AtLeast[0] = 0
+    twins: AtLeast[0] = 0
+    strength: NonNegative = 0.0
+    epochs: AtLeast[0] = 0
+    coordinates: tuple[AtLeast[1], ...] = ()
 
 
 def measure(cell: Cell) -> dict[str, Any]:
@@ -330,25 +325,3 @@ _MEASURES = {
     "adversarial": _adversarial,
     "coordinates": _coordinates,
 }
-
-_PAPER_ONLY = [  # experiment, task, data, the data's name in a sentence
-    ("clean, mislabelled", "cats against dogs", "folder:cats-dogs", "the images"),
-    ("clean, mislabelled", "iCassava", "folder:icassava", "the images"),
-    ("sources", "SVHN beside MNIST", "svhn", "SVHN"),
-    ("subclass", "pets against deer", "cifar10", "CIFAR-10"),
-]
-
-
-def not_run(profile: Any) -> list[dict[str, str]]:
-    """The paper's applications that a profile does not hold: ``experiment``, ``task``, ``status`` and ``reason``."""
-    held = {(cell.experiment, cell.data) for cell in cells(profile)}
-    return [
-        {
-            "experiment": experiment,
-            "task": task,
-            "status": "not run",
-            "reason": f"{images} and a pretrained ResNet-18 are not in the box",
-        }
-        for experiment, task, name, images in _PAPER_ONLY
-        if not any((part, name) in held for part in experiment.split(", "))
-    ]

@@ -18,45 +18,34 @@ import torch
 from torch import Tensor, nn
 
 from infocap import networks
+from infocap.experiments.fields import ImageData
 from infocap.experiments.sample_information.tasks import two_classes
 from infocap.experiments.streams import stream
 from infocap.sample_information import train_linearized
+from infocap.study.fields import AtLeast, Positive
 from infocap.tangent import ntk
 from infocap.training import fit, predict
 
 MODES = (0, 1, 4, 15, 50)  # eigenvectors along which the residual is followed
 
 
+GRID = {"widths": "width", "learning_rates": "learning_rate", "seeds": "seed"}
+
+
 @dataclass(frozen=True)
 class Cell:
     """One network with one hidden layer of ``width`` units; the predictions at ``shown`` inputs are kept."""
 
-    data: str
+    data: ImageData
     classes: tuple[int, int]
-    side: int
-    width: int
-    n: int
-    m: int
-    shown: int
-    learning_rate: float
-    steps: int
+    width: AtLeast[1]
+    n: AtLeast[2]
+    m: AtLeast[2]
+    shown: AtLeast[1]
+    learning_rate: Positive
+    steps: AtLeast[1]
     seed: int
-
-
-def cells(profile: Any) -> list[Cell]:
-    """Every width and seed at the usual learning rate, and the widest network at the other rates for fewer steps."""
-    panel = profile.sample_information.dynamics
-    shared = panel.model_dump(include={"data", "classes", "side", "n", "m", "shown"})
-    usual = [
-        Cell(width=width, seed=seed, learning_rate=panel.learning_rate, steps=panel.steps, **shared)
-        for width in panel.widths
-        for seed in panel.seeds
-    ]
-    others = [
-        Cell(width=max(panel.widths), seed=panel.seeds[0], learning_rate=rate, steps=panel.other_steps, **shared)
-        for rate in panel.other_rates
-    ]
-    return usual + others
+    side: AtLeast[1] = 28
 
 
 def horizons(steps: int) -> list[int]:

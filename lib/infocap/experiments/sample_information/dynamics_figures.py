@@ -13,7 +13,7 @@ from infocap.experiments.sample_information.dynamics import MODES
 from infocap.study.style import PALETTE, WIDTH, note, styled
 from infocap.study.tables import Table, interval
 
-__all__ = ["by_width", "last_step", "losses", "modes", "predictions", "rates", "runs", "what_is_fitted"]
+__all__ = ["by_width", "losses", "modes", "predictions", "rates", "runs", "what_is_fitted"]
 
 _DOTS = {"marker": "o", "linestyle": "", "markersize": 3.5}
 
@@ -22,13 +22,6 @@ def runs(table: Table) -> pd.DataFrame:
     """The runs at the usual learning rate, narrow networks first."""
     frame = table.frame
     return frame[frame["learning_rate"] == frame["learning_rate"].iloc[0]].sort_values(["width", "seed"])
-
-
-def last_step(table: Table) -> pd.DataFrame:
-    """What ``by_width`` needs of each run."""
-    rows = runs(table)
-    columns = ["width", "seed", "learning_rate", "prediction_error", "relative_move", "test_accuracy"]
-    return rows.assign(prediction_error=[values[-1:] for values in rows["prediction_error"]])[columns]
 
 
 def by_width(table: Table) -> pd.DataFrame:

@@ -1,19 +1,16 @@
 """How well do scores agree with real retraining? Rows of ``sample_information/retraining`` as correlations."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from infocap.experiments.sample_information import retraining, toys
-from infocap.study import claims
-from infocap.study.claims import NotRun
+from infocap.experiments.sample_information import toys
 from infocap.study.tables import Table, interval, read, value_text
 
 __all__ = [
-    "TARGETS", "agreement", "beside_the_paper", "best_influence", "bound", "panel", "peers", "toy",
+    "TARGETS", "agreement", "beside_the_paper", "best_influence", "bound", "last_step", "not_run", "panel", "peers", "toy",
 ]  # fmt: skip
 
 TARGETS = ("weights", "predictions")
@@ -34,10 +31,17 @@ _PAPER_TABLE = pd.DataFrame(
     columns=["panel", "weight_decay", "target", "paper_linearized", "paper_influence"],
 )
 
+_PAPER_ONLY = [  # experiment, task, data, the data's name in a sentence
+    ("clean, mislabelled", "cats against dogs", "folder:cats-dogs", "the images"),
+    ("clean, mislabelled", "iCassava", "folder:icassava", "the images"),
+    ("sources", "SVHN beside MNIST", "svhn", "SVHN"),
+    ("subclass", "pets against deer", "cifar10", "CIFAR-10"),
+]
 
-def panel(table: Table, profile: Any, name: str) -> pd.DataFrame:
-    """The rows of one panel of ``sample_information/retraining``; raises as ``infocap.study.claims.panel``."""
-    rows = claims.panel(table, retraining.cells(profile), name)
+
+def panel(table: Table, name: str) -> pd.DataFrame:
+    """The rows of one panel of ``sample_information/retraining`` with their width; raises as ``Table.panel``."""
+    rows = table.panel(name)
     return rows.assign(width=[max(widths, default=0) for widths in rows["widths"]])
 
 
@@ -79,13 +83,13 @@ def best_influence(rows: pd.DataFrame) -> pd.DataFrame:
     return influence.groupby(["panel", "width", "weight_decay", "seed", "target"], as_index=False)["pearson"].max()
 
 
-def beside_the_paper(table: Table, profile: Any) -> pd.DataFrame:
+def beside_the_paper(table: Table) -> pd.DataFrame:
     """Pearson correlations of the paper's Table 1 beside those of this profile, one line per network and target.
 
     Where a profile does not hold the weight decay of the paper's line, or has not run it, there is a dash.
     """
     names = {"mlp": "fully connected", "cnn": "convolutional", "cnn_pretrained": "convolutional, pretrained"}
-    ours = pd.concat([agreement(panel(table, profile, name)) for name in names])
+    ours = pd.concat([agreement(panel(table, name)) for name in names])
     best = best_influence(ours)
     linear = ours[ours["method"] == "linearized"]
     lines = []
@@ -137,10 +141,7 @@ def toy(table: Table, name: str) -> pd.DataFrame:
     Raises:
         NotRun: There are none.
     """
-    rows = table.frame[table.frame["toy"] == name]
-    if rows.empty:
-        raise NotRun(f"toy {name} was not run")
-    return rows.dropna(axis=1, how="all")
+    return table.panel(name).dropna(axis=1, how="all")
 
 
 def bound(table: Table) -> pd.DataFrame:
@@ -170,3 +171,25 @@ def bound(table: Table) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(lines)
+
+
+def last_step(table: Table) -> pd.DataFrame:
+    """What ``by_width`` needs of each run."""
+    rows = runs(table)
+    columns = ["width", "seed", "learning_rate", "prediction_error", "relative_move", "test_accuracy"]
+    return rows.assign(prediction_error=[values[-1:] for values in rows["prediction_error"]])[columns]
+
+
+def not_run(table: Table) -> list[dict[str, str]]:
+    """The paper's applications that ``sample_information/detection`` does not hold: ``experiment``, ``task``, ``status`` and ``reason``."""
+    held = set(zip(table.frame["experiment"], table.frame["data"], strict=True))
+    return [
+        {
+            "experiment": experiment,
+            "task": task,
+            "status": "not run",
+            "reason": f"{images} and a pretrained ResNet-18 are not in the box",
+        }
+        for experiment, task, name, images in _PAPER_ONLY
+        if not any((part, name) in held for part in experiment.split(", "))
+    ]

@@ -8,21 +8,26 @@ compared apart: ``||w_-i - w||^2 / 2`` and the mean over evaluation inputs of ``
 import copy
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from infocap import attribution, data, networks
+from infocap.experiments.fields import ImageData
 from infocap.experiments.sample_information.tasks import Task, two_classes
 from infocap.experiments.streams import stream
 from infocap.sample_information import leave_one_out, retrain_leave_one_out, train_linearized
+from infocap.study.fields import AtLeast, NonNegative, Positive
 from infocap.tangent import ntk
 from infocap.training import fit, predict
 
 DAMPINGS = (1e-4, 1e-2, 1e-1)
 _SMALL_RIDGE = 1e-3  # training to the end without regularization would only measure the smallest eigenvalues
+
+
+GRID = {"widths": "widths", "weight_decays": "weight_decay", "seeds": "seed"}
 
 
 @dataclass(frozen=True)
@@ -34,41 +39,26 @@ class Cell:
     """
 
     panel: str
-    data: str
+    data: ImageData
     classes: tuple[int, int]
-    side: int
-    network: str
-    widths: tuple[int, ...]
-    pretrained: str
-    pretraining_steps: int
-    n: int
-    m: int
-    left_out: int
-    learning_rate: float
-    relative: bool
-    steps: int
-    weight_decay: float
+    widths: tuple[AtLeast[1], ...]
+    n: AtLeast[3]
+    m: AtLeast[1]
+    left_out: AtLeast[3]
+    learning_rate: Positive
+    steps: AtLeast[1]
+    weight_decay: NonNegative
     seed: int
     device: str
+    side: AtLeast[1] = 28
+    network: Literal["mlp", "cnn"] = "mlp"
+    pretrained: Literal["", "mnist", "fashion-mnist"] = ""
+    pretraining_steps: AtLeast[0] = 0
+    relative: bool = False
 
-
-def cells(profile: Any) -> list[Cell]:
-    """Every network of every panel, each at every weight decay and seed."""
-    panels = profile.sample_information.retraining
-    return [
-        Cell(
-            panel=name,
-            widths=widths,
-            weight_decay=weight_decay,
-            seed=seed,
-            device=profile.device,
-            **panel.model_dump(exclude={"widths", "weight_decays", "seeds"}),
-        )
-        for name, panel in panels
-        for widths in panel.widths
-        for weight_decay in panel.weight_decays
-        for seed in panel.seeds
-    ]
+    def __post_init__(self):
+        if self.left_out > self.n:
+            raise ValueError(f"left_out: got {self.left_out}; accepted: up to n = {self.n}")
 
 
 def measure(cell: Cell) -> dict[str, Any]:

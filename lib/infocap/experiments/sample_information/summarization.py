@@ -21,15 +21,20 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
+from infocap.experiments.fields import ImageData
 from infocap.experiments.sample_information.detection import Problem, normalize, problem
 from infocap.experiments.sample_information.tasks import two_classes
 from infocap.experiments.streams import stream
 from infocap.sample_information import leave_one_out, train_linearized
+from infocap.study.fields import AtLeast, NonNegative, Options, Positive, Share
 from infocap.tangent import ntk
 from infocap.training import fit_many, predict
 
 ORDERS = ("iterative", "bottom", "random", "top")
 _DROPPED = 0.05  # share of what is left that a round of the iterative order removes
+
+
+GRID = {"tasks": Options, "seeds": "seed"}
 
 
 @dataclass(frozen=True)
@@ -41,30 +46,23 @@ class Cell:
     """
 
     panel: str
-    data: str
+    data: ImageData
     classes: tuple[int, int]
-    n: int
-    m: int
-    width: int
-    ridge: float
-    learning_rate: float
-    steps: int
-    removed: tuple[float, ...]
-    random_orders: int
-    training_steps: int
+    n: AtLeast[8]
+    m: AtLeast[8]
+    width: AtLeast[1]
+    ridge: Positive
+    removed: tuple[Share, ...]
+    random_orders: AtLeast[1]
     seed: int
     device: str
+    learning_rate: NonNegative = 0.0
+    steps: AtLeast[0] = 0
+    training_steps: AtLeast[0] = 0
 
-
-def cells(profile: Any) -> list[Cell]:
-    """Every task of both panels at every seed."""
-    return [
-        Cell(panel=name, seed=seed, device=profile.device, **task.model_dump(), **settings)
-        for name, panel in profile.sample_information.summarization
-        for settings in [panel.model_dump(exclude={"tasks", "seeds"})]
-        for task in panel.tasks
-        for seed in panel.seeds
-    ]
+    def __post_init__(self):
+        if self.panel == "network" and not self.training_steps:
+            raise ValueError("training_steps: got 0; accepted: 1 or more, for networks")
 
 
 def measure(cell: Cell) -> dict[str, Any]:

@@ -13,7 +13,7 @@ integral in closed form. Drawn in book/sample_information/unique_information.ipy
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ from infocap.sample_information import (
     smooth_sample_information,
     train_linearized,
 )
+from infocap.study.fields import AtLeast, NonNegative
 from infocap.tangent import jacobian
 from infocap.training import predict
 
@@ -34,45 +35,32 @@ SIGMAS = (0.01, 0.03, 0.1, 0.3, 1.0)
 HORIZONS = {"end": {}, "steps": {"learning_rate": None, "steps": 300}, "time": {"time": None}}
 
 
+PANEL = "toy"
+GRID = {
+    "horizons": "horizon",
+    "outputs": "outputs",
+    "ridges": "ridge",
+    "groupings": "grouped",
+    "parameters": "parameter",
+    "seeds": "seed",
+}
+
+
 @dataclass(frozen=True)
 class Cell:
     """One toy at one value of its parameter. ``n`` examples, ``m`` evaluation inputs, ``width`` hidden units."""
 
-    toy: str
-    parameter: float
-    horizon: str
-    outputs: int
-    ridge: float
-    grouped: bool
-    n: int
-    m: int
-    width: int
-    chains: int
-    seed: int
-
-
-def cells(profile: Any) -> list[Cell]:
-    """Every toy at every value of its parameter."""
-    toys = profile.sample_information.toys
-
-    def cell(toy: str, parameter: float, seed: int = 0, **options: Any) -> Cell:
-        usual = {"horizon": "end", "outputs": 1, "ridge": 0.0, "grouped": False, "n": toys.n, "m": toys.m}
-        usual |= {"width": toys.width, "chains": toys.chains}
-        return Cell(toy, parameter, seed=seed, **(usual | options))
-
-    exact = [
-        cell("exact", 0.0, horizon=horizon, outputs=outputs, ridge=ridge, grouped=grouped)
-        for horizon in HORIZONS
-        for outputs in (1, 3)
-        for ridge in (0.0, 5.0)
-        for grouped in (False, True)
-    ]
-    bound = [
-        cell("bound", 0.0, seed, ridge=0.01 * toys.bound_n, n=toys.bound_n, width=toys.bound_width)
-        for seed in range(toys.draws)
-    ]
-    steady = [cell("steady_state", rate, seed) for rate in toys.learning_rates for seed in range(3)]
-    return exact + [cell("fisher", 1.0, seed) for seed in range(3)] + steady + bound
+    toy: Literal["exact", "fisher", "steady_state", "bound"]
+    n: AtLeast[4]
+    m: AtLeast[2]
+    width: AtLeast[1]
+    chains: AtLeast[2]
+    parameter: float = 0.0
+    horizon: Literal["end", "steps", "time"] = "end"
+    outputs: AtLeast[1] = 1
+    ridge: NonNegative = 0.0
+    grouped: bool = False
+    seed: int = 0
 
 
 def measure(cell: Cell) -> dict[str, Any]:

@@ -5,11 +5,9 @@ networks that gave no score. The rules were written down before the runs of ``qu
 """
 
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 
-from infocap.experiments.synthesis import measures
 from infocap.experiments.synthesis.results import (
     BASELINES,
     FOUR,
@@ -21,15 +19,22 @@ from infocap.experiments.synthesis.results import (
     correlations_with,
     detection,
 )
-from infocap.study.claims import Claim, Decision, NotRun, exceeds, holds, in_each, panel, stays_below
+from infocap.study.claims import Decision, NotRun, claim, exceeds, holds, in_each, stays_below
 from infocap.study.tables import Table
 
-__all__ = ["CLAIMS"]
-
 _PANELS = {"clean": "clean labels", "noisy": "noisy labels"}
+_TOYS, _MEASURES, _BOOK = "synthesis/toys", "synthesis/measures", "this book"
 
 
-def chain_holds(table: Table, profile: Any) -> Decision:
+@claim(
+    "synthesis/one-chain",
+    "Memorized label information, unique information, sample information, CMI and f-CMI form one chain.",
+    kind="theorem",
+    source=f"{_BOOK}, from the chain rules of the thesis",
+    table=_TOYS,
+    figure="fig-synthesis-chain",
+)
+def chain_holds(table: Table) -> Decision:
     """For every learner that was enumerated, every inequality of the chain holds within 1e-12 nats."""
     frame = chain(table)
     worst = frame["slack"].min()
@@ -39,7 +44,15 @@ def chain_holds(table: Table, profile: Any) -> Decision:
     )
 
 
-def information_is_complexity(table: Table, profile: Any) -> Decision:
+@claim(
+    "synthesis/information-is-complexity",
+    "Twice the sample information of an example is what it adds to the squared supervision complexity.",
+    kind="theorem",
+    source=_BOOK,
+    table=_MEASURES,
+    figure="prop-si-complexity",
+)
+def information_is_complexity(table: Table) -> Decision:
     """Twice SI without ridge equals the drop of squared complexity without the example within a relative 1e-6."""
     if table.frame.empty:
         raise NotRun("no supersample was run")
@@ -47,21 +60,39 @@ def information_is_complexity(table: Table, profile: Any) -> Decision:
     return holds(worst <= 1e-6, f"largest relative difference {worst:.1e} in {len(table.frame)} networks")
 
 
-def rows_are_certified(table: Table, profile: Any) -> Decision:
+@claim(
+    "synthesis/rows-are-certified",
+    "The f-CMI of a row bounds how much its two examples are memorized.",
+    kind="theorem",
+    source=f"{_BOOK}, after Harutyunyan et al. (2021)",
+    table=_MEASURES,
+    figure="prop-memorization",
+)
+def rows_are_certified(table: Table) -> Decision:
     """In every row the mean memorization of its two examples is at most sqrt(2 f-CMI)."""
     slack, count = [], 0
     for name in _PANELS:
-        frame = certificates(table, profile, name)
+        frame = certificates(table, name)
         slack.append((frame["bound"] - frame["gap"].abs()).min())
         count += len(frame)
     return holds(min(slack) >= -1e-7, f"smallest slack {min(slack):.1e} over {count} rows")
 
 
-def measures_agree(table: Table, profile: Any) -> Decision:
+@claim(
+    "synthesis/measures-agree",
+    "LIMIT's score, F-SI, f-CMI and the share of complexity rank examples alike.",
+    kind="book",
+    source=_BOOK,
+    table=_MEASURES,
+    figure="fig-synthesis-agreement",
+    note="One threshold, one task of three classes and one network were tried. Other tasks, and the full "
+    "profile with its larger sets, would decide how general it is.",
+)
+def measures_agree(table: Table) -> Decision:
     """The mean rank correlation over the six pairs of the four measures exceeds .5, with clean and noisy labels."""
     decisions = []
     for name, title in _PANELS.items():
-        squares = correlations(table, profile, name)
+        squares = correlations(table, name)
         means = [
             float(np.mean([square.loc[(seed, first), second] for first, second in combinations(FOUR, 2)]))
             for seed, square in squares.groupby("seed")
@@ -70,143 +101,94 @@ def measures_agree(table: Table, profile: Any) -> Decision:
     return in_each(decisions)
 
 
-def measures_predict_the_gap(table: Table, profile: Any) -> Decision:
+@claim(
+    "synthesis/measures-predict-the-gap",
+    "Each of the four predicts an example's share of the generalization gap.",
+    kind="book",
+    source=_BOOK,
+    table=_MEASURES,
+    figure="fig-synthesis-prediction",
+    note="The threshold is ours. More supersamples would decide a measure whose interval crosses it; the ridge "
+    "and LIMIT's penalty were taken from their parts and not tuned.",
+)
+def measures_predict_the_gap(table: Table) -> Decision:
     """For each of the four measures, rank correlation with the held-out share of the gap exceeds .3."""
     return in_each(
-        exceeds(correlations_with(table, profile, name)[key].tolist(), 0.3, f"{title}, {NAMES[key]}")
+        exceeds(correlations_with(table, name)[key].tolist(), 0.3, f"{title}, {NAMES[key]}")
         for name, title in _PANELS.items()
         for key in FOUR
     )
 
 
-def information_beats_baselines(table: Table, profile: Any) -> Decision:
+@claim(
+    "synthesis/information-beats-baselines",
+    "F-SI predicts the share of the gap better than loss, margin and forgetting events do.",
+    kind="book",
+    source=_BOOK,
+    table=_MEASURES,
+    figure="fig-synthesis-prediction",
+    note="F-SI is that of a network linearized at its start, the baselines are those of the trained network. "
+    "Kernels after training, and other tasks, would tell which of the two decides.",
+)
+def information_beats_baselines(table: Table) -> Decision:
     """F-SI's rank correlation with the held-out share of the gap minus those of the three baselines exceeds 0."""
     decisions = []
     for name, title in _PANELS.items():
-        frame = correlations_with(table, profile, name)
+        frame = correlations_with(table, name)
         for key in BASELINES:
             decisions.append(exceeds((frame["f_si"] - frame[key]).tolist(), 0.0, f"{title}, F-SI - {NAMES[key]}"))
     return in_each(decisions)
 
 
-def predictions_say_as_much(table: Table, profile: Any) -> Decision:
+@claim(
+    "synthesis/predictions-say-as-much",
+    "The f-CMI of a row predicts the share of the gap nearly as well as the memorization score itself.",
+    kind="book",
+    source=_BOOK,
+    table=_MEASURES,
+    figure="fig-synthesis-prediction",
+    note="The estimate from 200 coins is biased upward where nothing is told, which blurs ranks. More coins "
+    "would decide it.",
+)
+def predictions_say_as_much(table: Table) -> Decision:
     """Memorization's rank correlation with the held-out share of the gap minus f-CMI's stays below .05."""
     decisions = []
     for name, title in _PANELS.items():
-        frame = correlations_with(table, profile, name)
+        frame = correlations_with(table, name)
         decisions.append(stays_below((frame["memorization"] - frame["f_cmi"]).tolist(), 0.05, f"{title}, difference"))
     return in_each(decisions)
 
 
-def limit_finds_wrong_labels(table: Table, profile: Any) -> Decision:
+@claim(
+    "synthesis/limit-finds-wrong-labels",
+    "Among the measures, LIMIT's score finds wrong labels best.",
+    kind="book",
+    source=f"{_BOOK}, a pilot run",
+    table=_MEASURES,
+    figure="sec-synthesis-noise",
+    note="LIMIT's penalty was taken from part 1 and not tuned. More supersamples and other rates of noise "
+    "would decide it.",
+)
+def limit_finds_wrong_labels(table: Table) -> Decision:
     """AUC for wrong labels of LIMIT's score minus that of SI, F-SI, the share of complexity and the loss exceeds 0."""
-    frame = detection(table, profile)
+    frame = detection(table)
     return in_each(
         exceeds((frame["limit"] - frame[key]).tolist(), 0.0, f"LIMIT - {NAMES[key]}")
         for key in ("si", "f_si", "complexity", "loss")
     )
 
 
-def few_examples_carry_the_gap(table: Table, profile: Any) -> Decision:
+@claim(
+    "synthesis/few-carry-the-gap",
+    "A few memorized examples carry much of the gap.",
+    kind="book",
+    source=f"{_BOOK}, after Feldman and Zhang (2020)",
+    table=_MEASURES,
+    figure="sec-synthesis-gap",
+    note="The threshold is ours, and depends on the test error. Larger training sets would show how the gap "
+    "concentrates.",
+)
+def few_examples_carry_the_gap(table: Table) -> Decision:
     """Clean labels: the tenth of the examples with the highest memorization carries more than a quarter of the gap."""
-    size = int(2 * panel(table, measures.cells(profile), "clean")["n"].iloc[0])
-    return exceeds(concentration(table, profile, "clean"), 0.25, f"share of the gap, a tenth of {size} examples")
-
-
-_TOYS, _MEASURES, _BOOK = "synthesis/toys", "synthesis/measures", "this book"
-
-CLAIMS: list[Claim] = [
-    Claim(
-        "synthesis/one-chain",
-        "Memorized label information, unique information, sample information, CMI and f-CMI form one chain.",
-        "theorem",
-        f"{_BOOK}, from the chain rules of the thesis",
-        _TOYS,
-        chain_holds,
-        figure="fig-synthesis-chain",
-    ),
-    Claim(
-        "synthesis/information-is-complexity",
-        "Twice the sample information of an example is what it adds to the squared supervision complexity.",
-        "theorem",
-        _BOOK,
-        _MEASURES,
-        information_is_complexity,
-        figure="prop-si-complexity",
-    ),
-    Claim(
-        "synthesis/rows-are-certified",
-        "The f-CMI of a row bounds how much its two examples are memorized.",
-        "theorem",
-        f"{_BOOK}, after Harutyunyan et al. (2021)",
-        _MEASURES,
-        rows_are_certified,
-        figure="prop-memorization",
-    ),
-    Claim(
-        "synthesis/measures-agree",
-        "LIMIT's score, F-SI, f-CMI and the share of complexity rank examples alike.",
-        "book",
-        _BOOK,
-        _MEASURES,
-        measures_agree,
-        figure="fig-synthesis-agreement",
-        note="One threshold, one task of three classes and one network were tried. Other tasks, and the full "
-        "profile with its larger sets, would decide how general it is.",
-    ),
-    Claim(
-        "synthesis/measures-predict-the-gap",
-        "Each of the four predicts an example's share of the generalization gap.",
-        "book",
-        _BOOK,
-        _MEASURES,
-        measures_predict_the_gap,
-        figure="fig-synthesis-prediction",
-        note="The threshold is ours. More supersamples would decide a measure whose interval crosses it; the ridge "
-        "and LIMIT's penalty were taken from their parts and not tuned.",
-    ),
-    Claim(
-        "synthesis/information-beats-baselines",
-        "F-SI predicts the share of the gap better than loss, margin and forgetting events do.",
-        "book",
-        _BOOK,
-        _MEASURES,
-        information_beats_baselines,
-        figure="fig-synthesis-prediction",
-        note="F-SI is that of a network linearized at its start, the baselines are those of the trained network. "
-        "Kernels after training, and other tasks, would tell which of the two decides.",
-    ),
-    Claim(
-        "synthesis/predictions-say-as-much",
-        "The f-CMI of a row predicts the share of the gap nearly as well as the memorization score itself.",
-        "book",
-        _BOOK,
-        _MEASURES,
-        predictions_say_as_much,
-        figure="fig-synthesis-prediction",
-        note="The estimate from 200 coins is biased upward where nothing is told, which blurs ranks. More coins "
-        "would decide it.",
-    ),
-    Claim(
-        "synthesis/limit-finds-wrong-labels",
-        "Among the measures, LIMIT's score finds wrong labels best.",
-        "book",
-        f"{_BOOK}, a pilot run",
-        _MEASURES,
-        limit_finds_wrong_labels,
-        figure="sec-synthesis-noise",
-        note="LIMIT's penalty was taken from part 1 and not tuned. More supersamples and other rates of noise "
-        "would decide it.",
-    ),
-    Claim(
-        "synthesis/few-carry-the-gap",
-        "A few memorized examples carry much of the gap.",
-        "book",
-        f"{_BOOK}, after Feldman and Zhang (2020)",
-        _MEASURES,
-        few_examples_carry_the_gap,
-        figure="sec-synthesis-gap",
-        note="The threshold is ours, and depends on the test error. Larger training sets would show how the gap "
-        "concentrates.",
-    ),
-]
+    size = int(2 * table.panel("clean")["n"].iloc[0])
+    return exceeds(concentration(table, "clean"), 0.25, f"share of the gap, a tenth of {size} examples")

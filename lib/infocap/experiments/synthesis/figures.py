@@ -3,8 +3,6 @@
 Figure functions take a table and return a figure. Bars are 95 % intervals of means over supersamples.
 """
 
-from typing import Any
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -12,7 +10,7 @@ import seaborn as sns
 
 from infocap.experiments.synthesis import measures
 from infocap.experiments.synthesis.results import FOUR, NAMES, correlations, correlations_with, examples
-from infocap.study.claims import NotRun, panel
+from infocap.study.claims import NotRun
 from infocap.study.style import PALETTE, WIDTH, note, styled
 from infocap.study.tables import Table, interval
 
@@ -31,7 +29,7 @@ _CLASSES = {2: "pullover", 4: "coat", 6: "shirt"}  # of Fashion-MNIST, as the pa
 
 
 @styled
-def chain_of_informations(table: Table, profile: Any) -> plt.Figure:
+def chain_of_informations(table: Table) -> plt.Figure:
     """The Gibbs learner, exactly: nats per example against how strongly it follows its training set."""
     frame = table.frame[table.frame["learner"] == "gibbs"]
     if frame.empty:
@@ -47,11 +45,11 @@ def chain_of_informations(table: Table, profile: Any) -> plt.Figure:
 
 
 @styled
-def agreement(table: Table, profile: Any) -> plt.Figure:
+def agreement(table: Table) -> plt.Figure:
     """Rank correlations over rows, means over supersamples: clean labels below the diagonal, noisy above."""
     order = list(NAMES)
     means = {
-        name: correlations(table, profile, name).groupby("measure").mean().loc[order, order].to_numpy()
+        name: correlations(table, name).groupby("measure").mean().loc[order, order].to_numpy()
         for name in ("clean", "noisy")
     }
     matrix = np.where(np.tri(len(order), k=-1, dtype=bool), means["clean"], means["noisy"])
@@ -65,14 +63,14 @@ def agreement(table: Table, profile: Any) -> plt.Figure:
     axes.tick_params(length=0)
     axes.grid(False)
     plt.setp(axes.get_xticklabels(), rotation=45, ha="right", rotation_mode="anchor")
-    note(figure, f"{table.profile} profile, hundredths; {_count(table, profile)}")
+    note(figure, f"{table.profile} profile, hundredths; {_count(table)}")
     return figure
 
 
 @styled
-def prediction(table: Table, profile: Any) -> plt.Figure:
+def prediction(table: Table) -> plt.Figure:
     """Rank correlation of each measure with the held-out share of the gap, best on clean labels first."""
-    frames = {name: correlations_with(table, profile, name) for name in ("clean", "noisy")}
+    frames = {name: correlations_with(table, name) for name in ("clean", "noisy")}
     order = frames["clean"].mean().sort_values(ascending=False, na_position="last").index
     figure, axes = plt.subplots(figsize=(WIDTH, 3.9))
     styles = {"clean": ("o", PALETTE[0], 0.14), "noisy": ("s", PALETTE[1], -0.14)}
@@ -89,17 +87,17 @@ def prediction(table: Table, profile: Any) -> plt.Figure:
     axes.set_yticks(range(len(order)), [NAMES[key] for key in reversed(order)])
     axes.set(xlabel="rank correlation with the share of the gap")
     figure.legend(loc="outside upper center", ncols=2, fontsize="small")
-    note(figure, f"{table.profile} profile, {_count(table, profile)}")
+    note(figure, f"{table.profile} profile, {_count(table)}")
     return figure
 
 
 @styled
-def portraits(table: Table, profile: Any, name: str = "clean", count: int = 5) -> plt.Figure:
+def portraits(table: Table, name: str = "clean", count: int = 5) -> plt.Figure:
     """Images of the first supersample: high in all four measures, low in all, and on which they disagree most.
 
     Below each image its place in the ranking by each measure, from 0 (lowest) to 1 (highest).
     """
-    place = panel(table, measures.cells(profile), name).index[0]
+    place = table.panel(name).index[0]
     frame = examples(table, place)
     ranks = frame[list(FOUR)].rank(pct=True)
     spread = ranks.max(axis=1) - ranks.min(axis=1)
@@ -108,7 +106,7 @@ def portraits(table: Table, profile: Any, name: str = "clean", count: int = 5) -
         "low in all": ranks.max(axis=1).nsmallest(count).index,
         "they disagree": spread.nlargest(count).index,
     }
-    cell = next(cell for cell in measures.cells(profile) if cell.panel == name)
+    cell = table.cells(name)[0]
     images = measures.pictures(cell).flatten(0, 1).numpy()
     figure = plt.figure(figsize=(WIDTH, 6.9))
     for part, (title, rows) in zip(figure.subfigures(3, 1), chosen.items(), strict=True):
@@ -130,6 +128,6 @@ def portraits(table: Table, profile: Any, name: str = "clean", count: int = 5) -
     return figure
 
 
-def _count(table: Table, profile: Any) -> str:
-    found: pd.DataFrame = panel(table, measures.cells(profile), "clean")
+def _count(table: Table) -> str:
+    found: pd.DataFrame = table.panel("clean")
     return f"{len(found)} supersamples of {int(found['n'].iloc[0])} rows"

@@ -13,7 +13,7 @@ initialization and its training a squared error on one-hot targets, while the ne
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -21,17 +21,22 @@ from torch.nn.functional import avg_pool2d, cross_entropy, one_hot
 
 from infocap import data, networks
 from infocap.complexity import complexity_shares, supervision_complexity
+from infocap.experiments.fields import ImageData
 from infocap.experiments.generalization.training import network, optimizer, supersample
-from infocap.experiments.noisy_labels.training import WithAuxiliary
 from infocap.experiments.streams import stream
-from infocap.label_noise import limit_losses, mislabel_score
+from infocap.label_noise.limit import limit_losses, mislabel_score
 from infocap.memorization import forgetting_events
+from infocap.networks.pairs import WithAuxiliary
 from infocap.sample_information import leave_one_out
+from infocap.study.fields import AtLeast, NonNegative, Positive, Share
 from infocap.supersample import complementary_selectors
 from infocap.tangent import ntk
 from infocap.training import fit, fit_many, predict
 
-__all__ = ["Cell", "cells", "measure", "pictures"]
+__all__ = ["Cell", "measure", "pictures"]
+
+
+GRID = {"seeds": "seed"}
 
 
 @dataclass(frozen=True)
@@ -39,35 +44,31 @@ class Cell:
     """One supersample. ``ridge`` is that of the sum of the losses, ``m`` the number of inputs that F-SI looks at."""
 
     panel: str
-    data: str
+    data: ImageData
     classes: tuple[int, ...]
-    side: int
-    network: str
-    widths: tuple[int, ...]
-    width_factor: int
-    optimizer: str
-    learning_rate: float
-    batch_size: int
-    epochs: int
-    n: int
-    m: int
-    draws: int
-    looked: int
-    label_noise: float
-    ridge: float
-    limit_beta: float
-    limit_epochs: int
+    network: Literal["mlp", "cnn"]
+    learning_rate: Positive
+    batch_size: AtLeast[1]
+    epochs: AtLeast[1]
+    n: AtLeast[2]
+    m: AtLeast[1]
+    draws: AtLeast[4]
+    looked: AtLeast[2]
+    ridge: Positive
+    limit_beta: NonNegative
+    limit_epochs: AtLeast[1]
     seed: int
     device: str
+    side: AtLeast[1] = 28
+    widths: tuple[AtLeast[1], ...] = ()
+    width_factor: AtLeast[1] = 1
+    optimizer: Literal["adam", "sgd"] = "adam"
+    label_noise: Share = 0.0
 
-
-def cells(profile: Any) -> list[Cell]:
-    """Every supersample of every panel."""
-    return [
-        Cell(panel=name, seed=seed, device=profile.device, **panel.model_dump(exclude={"seeds"}))
-        for name, panel in profile.synthesis.measures
-        for seed in panel.seeds
-    ]
+    def __post_init__(self):
+        if self.draws % 2 or self.looked % 2 or self.looked > self.draws:
+            came = f"{self.looked} of {self.draws}"
+            raise ValueError(f"looked, draws: got {came}; accepted: even numbers, as halves come with complements")
 
 
 def measure(cell: Cell) -> dict[str, Any]:

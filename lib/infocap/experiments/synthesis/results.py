@@ -1,7 +1,6 @@
 """What do the measures say? The tables of the synthesis as frames of examples, of rows, and of rank correlations."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,10 +8,9 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from infocap.bounds import SupersampleRuns, row_information
-from infocap.experiments.synthesis import measures
 from infocap.information import mutual_information
 from infocap.memorization import memorization_score
-from infocap.study.claims import NotRun, panel
+from infocap.study.claims import NotRun
 from infocap.study.tables import Table, value_text
 
 __all__ = [
@@ -96,27 +94,25 @@ def rows(table: Table, place: int) -> pd.DataFrame:
     return frame.assign(f_cmi=row_information(runs(table, place))[0].numpy())
 
 
-def correlations(table: Table, profile: Any, name: str) -> pd.DataFrame:
+def correlations(table: Table, name: str) -> pd.DataFrame:
     """Spearman's rank correlations over the rows of each supersample, NaN where a measure is constant.
 
     Returns:
         A square of measures for each supersample, indexed by ``seed`` and ``measure``.
     """
-    squares = {
-        seed: rows(table, place)[list(NAMES)].corr(method="spearman") for place, seed in _cells(table, profile, name)
-    }
+    squares = {seed: rows(table, place)[list(NAMES)].corr(method="spearman") for place, seed in _cells(table, name)}
     return pd.concat(squares, names=["seed", "measure"])
 
 
-def correlations_with(table: Table, profile: Any, name: str, target: str = "gap") -> pd.DataFrame:
+def correlations_with(table: Table, name: str, target: str = "gap") -> pd.DataFrame:
     """Rank correlation of each measure with the target: one column per measure, one line per supersample."""
-    return correlations(table, profile, name)[target].unstack("measure")[[key for key in NAMES if key != target]]
+    return correlations(table, name)[target].unstack("measure")[[key for key in NAMES if key != target]]
 
 
-def detection(table: Table, profile: Any, name: str = "noisy") -> pd.DataFrame:
+def detection(table: Table, name: str = "noisy") -> pd.DataFrame:
     """Area under the ROC curve of each measure for wrong labels: one column per measure, one line per supersample."""
     lines = []
-    for place, seed in _cells(table, profile, name):
+    for place, seed in _cells(table, name):
         frame = examples(table, place)
         if frame["wrong"].nunique() < 2:
             raise NotRun(f"panel {name}, supersample {seed}: no wrong labels, or no others")
@@ -124,13 +120,13 @@ def detection(table: Table, profile: Any, name: str = "noisy") -> pd.DataFrame:
     return pd.DataFrame(lines).set_index("seed")
 
 
-def concentration(table: Table, profile: Any, name: str, share: float = 0.1) -> list[float]:
+def concentration(table: Table, name: str, share: float = 0.1) -> list[float]:
     """The part of the held-out gap due to the ``share`` of examples that are memorized most, by supersample.
 
     NaN where there is no gap.
     """
     values = []
-    for place, _ in _cells(table, profile, name):
+    for place, _ in _cells(table, name):
         frame = examples(table, place).sort_values("memorization", ascending=False, kind="stable")
         top = frame.head(round(share * len(frame)))
         gap = float(frame["gap"].sum())
@@ -138,19 +134,19 @@ def concentration(table: Table, profile: Any, name: str, share: float = 0.1) -> 
     return values
 
 
-def certificates(table: Table, profile: Any, name: str) -> pd.DataFrame:
+def certificates(table: Table, name: str) -> pd.DataFrame:
     """For each row of each supersample: ``gap``, mean memorization of its examples, and ``bound``, sqrt(2 f-CMI)."""
     parts = []
-    for place, seed in _cells(table, profile, name):
+    for place, seed in _cells(table, name):
         frame = rows(table, place)
         parts.append(pd.DataFrame({"seed": seed, "gap": frame["memorization"], "bound": np.sqrt(2 * frame["f_cmi"])}))
     return pd.concat(parts, ignore_index=True)
 
 
-def overview(table: Table, profile: Any) -> pd.DataFrame:
+def overview(table: Table) -> pd.DataFrame:
     """Rank correlation of each measure with the share of the gap, and its AUC for wrong labels, with intervals."""
-    clean, noisy = (correlations_with(table, profile, name) for name in ("clean", "noisy"))
-    found = detection(table, profile)
+    clean, noisy = (correlations_with(table, name) for name in ("clean", "noisy"))
+    found = detection(table)
     return pd.DataFrame(
         [
             {
@@ -164,11 +160,11 @@ def overview(table: Table, profile: Any) -> pd.DataFrame:
     )
 
 
-def settings(table: Table, profile: Any) -> pd.DataFrame:
+def settings(table: Table) -> pd.DataFrame:
     """How much was run, and the errors of the networks on their two halves."""
     lines = []
     for name in ("clean", "noisy"):
-        found = panel(table, measures.cells(profile), name)
+        found = table.panel(name)
         every = [runs(table, place) for place in found.index]
         lines.append(
             {
@@ -183,9 +179,9 @@ def settings(table: Table, profile: Any) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def _cells(table: Table, profile: Any, name: str) -> Iterator[tuple[int, int]]:
+def _cells(table: Table, name: str) -> Iterator[tuple[int, int]]:
     """Place and seed of each supersample of a panel."""
-    found = panel(table, measures.cells(profile), name)
+    found = table.panel(name)
     yield from zip(found.index, found["seed"], strict=True)
 
 

@@ -10,15 +10,17 @@ supersample are means over supersamples. Drawn in book/synthesis/one_picture.ipy
 
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from infocap.experiments.streams import stream
 from infocap.information import mutual_information
+from infocap.study.fields import NonNegative
 
-__all__ = ["Cell", "cells", "measure"]
+__all__ = ["Cell", "measure"]
 
 _NOISE = 0.2
 _EXAMPLES = torch.tensor(
@@ -28,23 +30,18 @@ _PREDICTIONS = torch.arange(4)[:, None] >> torch.arange(2) & 1  # [w, x]
 _ERRORS = (_PREDICTIONS[:, torch.arange(4) // 2] != torch.arange(4) % 2).double()  # [w, z]
 
 
+PANEL = "learner"
+GRID = {"sizes": "n", "strengths": "strength", "seeds": "seed"}
+
+
 @dataclass(frozen=True)
 class Cell:
     """One learner on training sets of n examples; ``seed`` decides the random ones."""
 
-    learner: str
-    strength: float
-    n: int
-    seed: int
-
-
-def cells(profile: Any) -> list[Cell]:
-    """Every strength of the Gibbs learner, every draw of the random one, at every n."""
-    toys = profile.synthesis.toys
-    return [
-        *(Cell("gibbs", strength, n, 0) for n in toys.sizes for strength in toys.strengths),
-        *(Cell("random", 1.0, n, seed) for n in toys.sizes for seed in toys.random_seeds),
-    ]
+    learner: Literal["gibbs", "random"]
+    n: Annotated[int, Field(ge=2, le=3)]
+    strength: NonNegative = 1.0
+    seed: int = 0
 
 
 def measure(cell: Cell) -> dict[str, Any]:

@@ -1,0 +1,270 @@
+"""How does a chapter reach its tables, its verdicts and the code behind them?
+
+One object leads to everything: ``Book`` reads tables of a catalogue, decides claims, and says with what all of this was
+computed. A table of the book runs a reader's own method, network or data set beside the book's, on the same data, noise
+and seeds. What it computes that way is shown and forgotten: the store never sees it.
+"""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import joblib
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from infocap._registry import Entry, Registry
+from infocap.study import claims as rules
+from infocap.study import provenance, scorecard, stored, style
+from infocap.study.catalogue import Catalogue
+from infocap.study.profiles import Panel
+from infocap.study.store import Record, Store
+from infocap.study.sweep import SweepError, Task, measured
+from infocap.study.tables import NotRun, Table, read
+
+__all__ = ["Book", "BookTable"]
+
+
+@dataclass(frozen=True)
+class BookTable(Table):
+    """A table that knows what measures it; see ``infocap.study.tables.Table``.
+
+    Attributes:
+        module: Has ``Cell``, ``measure`` and, where readers may bring their own, ``OWN``: for each of ``method``,
+            ``network`` and ``data`` that they may bring the cell's field and the registry that knows the book's.
+        recipes: The panels of the profile with their cells.
+    """
+
+    module: ModuleType | None = None
+    recipes: Mapping[str, Panel] = field(default_factory=dict)
+
+    def cells(self, panel: str) -> tuple[Any, ...]:
+        """The cells of a panel: settings to take a run from, as ``training.cells("main")[0]``.
+
+        Raises:
+            NotRun: The profile lacks the panel.
+        """
+        if panel not in self.recipes or not self.recipes[panel].cells:
+            raise NotRun(f"panel {panel}: not in this profile; accepted: {', '.join(self.recipes)}")
+        return self.recipes[panel].cells
+
+    def also(
+        self,
+        method: Callable | str | None = None,
+        panel: str = "main",
+        *,
+        network: Callable | None = None,
+        data: Any = None,
+        jobs: int | None = None,
+        **changes: Any,
+    ) -> pd.DataFrame:
+        """Measures a reader's own method, network or data set on the data, noise and seeds of a panel.
+
+        Cells run in parallel, as those of the book; a line says how many, for how long, and that they are not stored.
+
+        Args:
+            method: A function with the signature of the table's methods, or the name of one of the book's.
+            panel: Whose data, noise and seeds.
+            network: A function ``(image, outputs) -> torch.nn.Module``; ``image`` is ``(channels, height, width)``.
+            data: A data set of ``infocap.data``: a ``Dataset``, or a name such as ``folder:my-images``.
+            jobs: Worker processes; ``None`` means one per physical core.
+            **changes: Other fields of the cell, such as ``epochs=5``.
+
+        Returns:
+            Rows with the columns of ``frame``. A function's name stands where the book's names stand.
+
+        Raises:
+            NotRun: The profile lacks the panel.
+            TypeError: The table takes no such thing, or the cell has no such field.
+            ValueError: The name of the own function is one of the book's.
+            SweepError: A run failed; the message holds its last lines.
+        """
+        given = {
+            kind: thing for kind, thing in zip(("method", "network", "data"), (method, network, data), strict=True)
+        }
+        cells, lent, names = self.cells(panel), [], []
+        for kind, thing in given.items():
+            if thing is None:
+                continue
+            target, registry = self._own(kind)
+            name, own = _named(thing, kind, registry)
+            if own is not None:
+                lent.append((registry, name, own))
+            if kind == "method":
+                cells = self._with_method(cells, panel, target, name, own is not None)
+            else:
+                cells = tuple(replace(cell, **{target: name}) for cell in cells)
+            names.append(name)
+        known = {one.name for one in fields(self.module.Cell)}
+        for name in changes:
+            if name not in known:
+                raise TypeError(f"{name}: no field of a cell of {self.name}; accepted: {', '.join(sorted(known))}")
+        work = list(dict.fromkeys(replace(cell, **changes) for cell in cells))
+        start = time.perf_counter()
+        jobs = min(len(work), jobs or joblib.cpu_count(only_physical_cores=True))
+        run = joblib.Parallel(n_jobs=jobs)
+        rows = run(joblib.delayed(_measured)(self.module.measure, Task(self.name, cell, ""), lent) for cell in work)
+        what = " with ".join(names) or "the panel, changed"
+        for row in rows:
+            if not isinstance(row, Record):
+                raise SweepError(f"{what} on panel {panel}:\n{row}")
+        cost = f"{len(work)} cell{'s' if len(work) > 1 else ''}, {time.perf_counter() - start:.0f} s"
+        print(f"{what} on panel {panel}: {cost}; computed here, not stored")
+        return pd.DataFrame([row.fields | row.result for row in rows])
+
+    def _own(self, kind: str) -> tuple[str, Registry]:
+        accepted = getattr(self.module, "OWN", {})
+        if kind not in accepted:
+            raise TypeError(f"{kind}: the table {self.name} takes none; accepted: {', '.join(accepted) or 'nothing'}")
+        return accepted[kind]
+
+    def _with_method(self, cells: tuple, panel: str, target: str, name: str, own: bool) -> tuple:
+        """The panel's cells with this method: its own variants if it is the book's, else one without options."""
+        several = isinstance(getattr(cells[0], target), tuple)
+        if not own:
+            held = [
+                cell for cell in cells if (name in getattr(cell, target) if several else getattr(cell, target) == name)
+            ]
+            if held:
+                return tuple(replace(cell, **{target: (name,)}) for cell in held) if several else tuple(held)
+        plain = {one.name: one.default for one in fields(self.module.Cell) if one.default is not MISSING}
+        options = {name: plain[name] for name in self.recipes[panel].options if name in plain}
+        return tuple(replace(cell, **options | {target: (name,) if several else name}) for cell in cells)
+
+    @property
+    def origin(self) -> str:
+        """Where a stored table comes from, as one sentence in Markdown."""
+        return provenance.origin(self)
+
+
+def _named(thing: Any, kind: str, registry: Registry) -> tuple[str, Any]:
+    """The name under which a cell knows something, and what to lend to the workers if it is not the book's."""
+    if isinstance(thing, str):
+        return (thing, None) if kind == "data" else (registry[thing].name, None)
+    for name in registry:
+        entry = registry[name]
+        if entry.function is thing:
+            return name, entry if thing.__module__ == "__main__" else None
+    name = thing.name if isinstance(thing, Entry) else getattr(thing, "__name__", f"own {kind}")
+    if name in registry:
+        raise ValueError(f"{kind}: the name {name!r} is one of the book's; accepted: another name")
+    return name, thing
+
+
+def _measured(measure: Callable[[Any], dict], task: Task, lent: Sequence[tuple[Registry, str, Any]]) -> Record | str:
+    with contextlib.ExitStack() as stack:
+        for registry, name, thing in lent:
+            stack.enter_context(registry.lent(name, thing))
+        return measured(measure, task)[1]
+
+
+class Book:
+    """The tables, claims and stored results of a catalogue, as one chapter reads them.
+
+    Args:
+        catalogue: What there is.
+        profile: Name of the profile.
+        settings: Changes of it, as ``["noisy_labels.main.epochs=20"]``.
+        store: Folder of finished cells; ``None`` is the user's cache.
+        results: Folder of stored tables; ``None`` is that of the checkout.
+
+    Raises:
+        ProfileError: The profile or a setting cannot be used; names the key and what is accepted.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        profile: str = "quick",
+        settings: Sequence[str] = (),
+        store: str | Path | None = None,
+        *,
+        results: str | Path | None = None,
+    ):
+        self.catalogue = catalogue if results is None else replace(catalogue, results=Path(results))
+        self.profile = self.catalogue.load_profile(profile, settings)
+        self.store = Store(store)
+        self._tables: dict[str, BookTable] = {}
+        if "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
+            style.vector_figures()
+
+    def table(self, name: str) -> BookTable:
+        """A table: cells that the store holds are read, the others are computed first, if the profile computes.
+
+        Args:
+            name: Such as ``noisy_labels/training``.
+
+        Raises:
+            ValueError: There is no such table.
+            SweepError: Some cells failed.
+
+        Cost: in ``quick`` minutes on two cores for the first call, then under a second.
+        """
+        if name not in self.catalogue.tables:
+            raise ValueError(f"name: no table {name!r}; accepted: {', '.join(self.catalogue.tables)}")
+        if name not in self._tables:
+            if self.profile.computes:
+                self.catalogue.compute([name], self.profile, self.store)
+            self._tables[name] = self._of(name, self.catalogue.collect(name, self.profile, self.store))
+        return self._tables[name]
+
+    def stored(self, name: str, profile: str = "full") -> BookTable:
+        """What the book keeps of a table's run in another profile; some rows hold only what figures draw.
+
+        Raises:
+            ValueError: Nothing is kept of it, or the folder of results is not at hand; says what helps.
+        """
+        path = None if self.catalogue.results is None else stored.file_of(self.catalogue.results / profile, name)
+        if path is None or not path.exists():
+            where = f"{path}: no such file" if path else "no stored results beside the library"
+            raise ValueError(
+                f"results: {where}; accepted: Book(..., results=FOLDER), the folder book/results of the project's "
+                "checkout or of a release's source archive, https://github.com/infocap-book/infocap/releases"
+            )
+        arrays = stored.read_arrays(path)
+        table = read(path)
+        return self._of(name, replace(table, arrays=[arrays.get(row, {}) for row in range(len(table.frame))]), {})
+
+    def _of(self, name: str, table: Table, recipes: Mapping[str, Panel] | None = None) -> BookTable:
+        recipes = self.profile.panels[name] if recipes is None else recipes
+        return BookTable(**vars(table), module=self.catalogue.tables[name], recipes=recipes)
+
+    def verdicts(self, part: str | None = None, names: Sequence[str] = ()) -> pd.DataFrame:
+        """The claims and what decides them.
+
+        Args:
+            part: Such as ``noisy_labels``; ``None`` for all.
+            names: Only these, such as ``fano-toys``.
+
+        Returns:
+            As ``infocap.study.scorecard.with_stored``.
+        """
+        chosen = [
+            claim
+            for claim in self.catalogue.claims
+            if part in (None, claim.table.split("/")[0]) and (not names or claim.name.split("/")[1] in names)
+        ]
+        if not chosen:
+            parts = dict.fromkeys(claim.table.split("/")[0] for claim in self.catalogue.claims)
+            raise ValueError(f"part: no claims of {part!r}, {list(names)}; accepted parts: {', '.join(parts)}")
+        tables = {name: self.table(name) for name in dict.fromkeys(claim.table for claim in chosen)}
+        rows = rules.scorecard(chosen, tables)
+        folder = self.catalogue.results
+        return scorecard.with_stored(rows, folder and folder / "full" / "scorecard.json")
+
+    def show_verdicts(self, part: str, names: Sequence[str] = ()) -> Styler:
+        """The same, as a chapter prints them."""
+        return style.show(scorecard.beside(self.verdicts(part, names)))
+
+    def time_to_run(self) -> str:
+        """What the tables cost that were read so far, as Markdown."""
+        return style.time_to_run(*self._tables.values())
+
+    def provenance(self) -> str:
+        """With what the tables were computed that were read so far: the last lines of a chapter."""
+        return provenance.describe(*self._tables.values())
