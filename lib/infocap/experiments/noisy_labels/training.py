@@ -32,6 +32,7 @@ from infocap.label_noise import (
     noisy_gradient_loss,
     soft_penalty_loss,
 )
+from infocap.networks.pairs import WithAuxiliary, WithFeatures
 from infocap.training import fit, predict
 
 PAIRS = {
@@ -114,30 +115,6 @@ class Split:
     test_inputs: Tensor
     test_labels: Tensor
     transition: Tensor
-
-
-class WithAuxiliary(nn.Module):
-    """A classifier and a second network of the same input, trained together."""
-
-    def __init__(self, classifier: nn.Module, auxiliary: nn.Module):
-        super().__init__()
-        self.classifier, self.auxiliary = classifier, auxiliary
-
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        return self.classifier(inputs), self.auxiliary(inputs)
-
-
-class WithFeatures(nn.Module):
-    """As ``WithAuxiliary``, with the input of the classifier's last layer, which loses its bias."""
-
-    def __init__(self, classifier: nn.Sequential, auxiliary: nn.Module):
-        super().__init__()
-        classifier[-1].register_parameter("bias", None)
-        self.classifier, self.auxiliary = classifier, auxiliary
-
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        features = self.classifier[:-1](inputs)
-        return features, self.classifier[-1](features), self.auxiliary(inputs)
 
 
 def measure(cell: Cell) -> dict[str, Any]:
