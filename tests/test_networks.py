@@ -1,10 +1,19 @@
-"""The architectures: shapes, parameter counts by hand, seeds, and every error by its message."""
+"""The architectures: shapes, parameter counts by hand, seeds, how they are found, and every error by its message."""
+
+import ast
+import pickle
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from infocap.networks import NETWORKS, build, seeded
+from infocap import networks
+from infocap.networks import NETWORKS, build, build_for, seeded
+from infocap.networks.pairs import WithAuxiliary, WithFeatures
 
 
 def count(net):
@@ -126,13 +135,20 @@ def test_seeded_restores_the_generator_after_an_error():
 @pytest.mark.parametrize(
     "name, outputs, options, error, message",
     [
-        ("lennet", 10, {}, ValueError, r"name: no network 'lennet'; accepted: mlp, cnn, .*; did you mean 'lenet'\?"),
-        ("transformer", 10, {}, ValueError, r"name: no network 'transformer'; accepted: .*resnet50$"),
+        (
+            "lennet",
+            10,
+            {},
+            ValueError,
+            r"name: no network 'lennet'; accepted: allconv, cnn, .*; did you mean 'lenet'\?",
+        ),
+        ("transformer", 10, {}, ValueError, r"name: no network 'transformer'; accepted: .*small_cnn$"),
         ("mlp", 0, {}, ValueError, r"num_outputs: got 0; accepted: 1 or more"),
         ("mlp", 10, {"width": 3}, TypeError, r"width: not an option of 'mlp'; accepted: in_features, widths, "),
         ("resnet50", 10, {"widths": (3,)}, TypeError, r"accepted: channels, small_images$"),
-        ("cnn", 10, {"image_size": 27}, ValueError, r"image_size: got 27; accepted: 28 or more"),
-        ("lenet", 10, {"image_size": 11}, ValueError, r"image_size: got 11; accepted: 12 or more"),
+        ("resnet50", 10, {"depth": 18}, TypeError, r"depth: not an option of 'resnet50'"),
+        ("cnn", 10, {"image_size": 27}, ValueError, r"image_size must be at least 28, got 27"),
+        ("lenet", 10, {"image_size": 11}, ValueError, r"image_size must be at least 12, got 11"),
     ],
 )
 def test_errors(name, outputs, options, error, message):
@@ -144,3 +160,143 @@ def test_errors(name, outputs, options, error, message):
 @pytest.mark.parametrize("name, size", [("cnn", 28), ("lenet", 12)])
 def test_the_smallest_image_works(name, size):
     assert build(name, 3, image_size=size).eval()(torch.zeros(1, 1, size, size)).shape == (1, 3)
+
+
+# by the shape of the images
+
+
+SQUARE, WIDE = (3, 32, 32), (1, 30, 28)
+WANTED = {  # the options that the shape of the images decides
+    "mlp": {"in_features": 3 * 32 * 32},
+    "cnn": {"channels": 3, "image_size": 32},
+    "lenet": {"channels": 3, "image_size": 32},
+    "small_cnn": {"channels": 3, "image_size": 32},
+    "allconv": {"channels": 3},
+} | {f"resnet{depth}": {"channels": 3} for depth in (20, 56, 18, 34, 50)}
+
+
+def same(one, other):
+    pairs = zip(one.state_dict().items(), other.state_dict().items(), strict=True)
+    return all(a == b and torch.equal(x, y) for (a, x), (b, y) in pairs)
+
+
+@pytest.mark.parametrize("name", WANTED)
+def test_an_architecture_receives_of_the_shape_what_it_asks_for(name):
+    net = build_for(name, SQUARE, 7, seed=3)
+    assert same(net, build(name, 7, seed=3, **WANTED[name]))
+    with torch.no_grad():
+        assert net.eval()(torch.zeros(2, *SQUARE)).shape == (2, 7)
+
+
+def test_every_architecture_is_tried():
+    assert set(NETWORKS) == set(WANTED)
+
+
+def test_what_is_offered_reaches_those_that_have_it_and_comes_before_the_shape():
+    offered = {"widths": (5,), "dropout": 0.5, "width_factor": 2, "small_images": True}
+    assert same(build_for("lenet", (1, 28, 28), 3, seed=0, **offered), build("lenet", 3, seed=0, width_factor=2))
+    wanted = build("mlp", 3, seed=0, in_features=840, widths=(5,), dropout=0.5)
+    assert same(build_for("mlp", WIDE, 3, seed=0, **offered), wanted)
+    assert build_for("resnet18", SQUARE, 3, **offered).conv1.kernel_size == (3, 3)
+    assert build_for("mlp", WIDE, 3, in_features=4)[1].in_features == 4
+    assert build_for("allconv", torch.Size(WIDE), 3).eval()(torch.zeros(2, *WIDE)).shape == (2, 3)
+
+
+def linear(image, num_outputs):
+    channels, height, width = image
+    return nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, num_outputs))
+
+
+def test_a_function_of_ones_own_is_found_while_it_is_lent_and_not_after():
+    with NETWORKS.lent("mine", linear):
+        net = build_for("mine", WIDE, 3, seed=0, dropout=0.5)
+        assert same(net, seeded(lambda: linear(WIDE, 3), 0)) and same(net, build("mine", 3, seed=0, image=WIDE))
+    for again in (lambda: build_for("mine", WIDE, 3), lambda: build("mine", 3)):
+        with pytest.raises(ValueError, match="name: no network 'mine'"):
+            again()
+    with NETWORKS.lent("mlp", lambda image, num_outputs, **rest: nn.Identity()):
+        assert isinstance(build_for("mlp", WIDE, 3, seed=0, widths=(3,)), nn.Identity)
+    assert isinstance(build_for("mlp", WIDE, 3), nn.Sequential)
+
+
+def test_errors_about_the_shape_and_about_functions_of_ones_own():
+    for shape in ((1, 28), (1, 28, 28.0), (0, 28, 28)):
+        with pytest.raises(ValueError, match=r"image: got \(.*; accepted: \(channels, height, width\)"):
+            build_for("mlp", shape, 3)
+    with pytest.raises(ValueError, match="image: got 30 x 28 pixels; accepted: squares, for 'lenet' has an image_size"):
+        build_for("lenet", WIDE, 3)
+    with pytest.raises(ValueError, match="num_outputs: got 0"):
+        build_for("mlp", WIDE, 0)
+    with pytest.raises(ValueError, match="did you mean 'lenet'"):
+        build_for("lennet", WIDE, 3)
+    with (
+        NETWORKS.lent("mine", lambda pixels, num_outputs: nn.Identity()),
+        pytest.raises(TypeError, match="pixels: 'mine' asks for it; got num_outputs; accepted: it as well"),
+    ):
+        build_for("mine", WIDE, 3)
+    with (
+        NETWORKS.lent("mine", lambda image, num_outputs: None),
+        pytest.raises(TypeError, match="name: 'mine' returns NoneType; accepted: a torch.nn.Module"),
+    ):
+        build_for("mine", WIDE, 3)
+
+
+# each in a file of its own
+
+
+def imported(file):
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_no_file_of_the_package_knows_another_architecture():
+    files = sorted(Path(networks.__file__).parent.glob("*.py"))
+    assert len(files) > 5
+    for file in files:
+        own = {name for name in imported(file) if name.startswith("infocap.networks")}
+        assert own <= {"infocap.networks.NETWORKS"}, file
+
+
+FRESH = """
+import sys
+from pathlib import Path
+from infocap import networks
+
+assert not any(name.startswith("infocap.networks.") for name in sys.modules)
+networks.__path__.append(sys.argv[1])  # as if the file lay among the others
+print(networks.build("tiny", 2), networks.NETWORKS.module("tiny"), "mlp" in networks.NETWORKS)
+"""
+
+
+def test_a_new_file_is_found_in_a_fresh_process_without_a_change_elsewhere(tmp_path):
+    (tmp_path / "tiny.py").write_text(
+        "from torch import nn\n\nfrom infocap.networks import NETWORKS\n\n\n"
+        '@NETWORKS.register("tiny")\ndef tiny(num_outputs):\n    return nn.Linear(1, num_outputs, bias=False)\n'
+    )
+    call = [sys.executable, "-c", FRESH, str(tmp_path)]
+    output = subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
+    assert output == "Linear(in_features=1, out_features=2, bias=False) infocap.networks.tiny True"
+
+
+def test_a_builder_survives_the_way_to_another_process():
+    make = pickle.loads(pickle.dumps(partial(build, "mlp", 3, in_features=4, seed=0)))
+    assert same(make(), build("mlp", 3, in_features=4, seed=0))
+    assert pickle.loads(pickle.dumps(NETWORKS)) is NETWORKS
+
+
+# pairs
+
+
+def test_pairs_share_their_input_and_nothing_else():
+    inputs = torch.randn(5, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    one, two = (build("mlp", 3, seed=seed, in_features=16, widths=(8,), batch_norm=False) for seed in (0, 1))
+    logits, auxiliary = WithAuxiliary(one, two)(inputs)
+    assert torch.equal(logits, one(inputs)) and torch.equal(auxiliary, two(inputs))
+    pair = WithFeatures(one, two)
+    features, biasless, auxiliary = pair(inputs)
+    assert torch.equal(features, one[:3](inputs)) and torch.equal(biasless, features @ one[3].weight.T)
+    assert torch.equal(auxiliary, two(inputs))
+    assert [name for name, _ in pair.named_parameters() if name.startswith("classifier.3")] == ["classifier.3.weight"]

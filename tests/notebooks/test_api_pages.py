@@ -17,7 +17,9 @@ def public_modules():
     for path in sorted((ROOT / "lib/infocap").rglob("*.py")):
         if re.search(r"^__all__\b", path.read_text(encoding="utf-8"), re.MULTILINE):
             parts = path.relative_to(ROOT / "lib").with_suffix("").parts
-            yield ".".join(part for part in parts if part != "__init__")
+            parts = [part for part in parts if part != "__init__"]
+            if not any(part.startswith("_") for part in parts):
+                yield ".".join(parts)
 
 
 def test_every_public_module_has_its_page():

@@ -18,7 +18,6 @@ import joblib
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from infocap._registry import Entry, Registry
 from infocap.study import claims as rules
 from infocap.study import provenance, scorecard, stored, style
 from infocap.study.catalogue import Catalogue
@@ -36,7 +35,8 @@ class BookTable(Table):
 
     Attributes:
         module: Has ``Cell``, ``measure`` and, where readers may bring their own, ``OWN``: for each of ``method``,
-            ``network`` and ``data`` that they may bring the cell's field and the registry that knows the book's.
+            ``network`` and ``data`` that they may bring the cell's field, and the registry of the book's, whose
+            ``lent(name, thing)`` adds one for a while.
         recipes: The panels of the profile with their cells.
     """
 
@@ -117,7 +117,7 @@ class BookTable(Table):
         print(f"{what} on panel {panel}: {cost}; computed here, not stored")
         return pd.DataFrame([row.fields | row.result for row in rows])
 
-    def _own(self, kind: str) -> tuple[str, Registry]:
+    def _own(self, kind: str) -> tuple[str, Any]:
         accepted = getattr(self.module, "OWN", {})
         if kind not in accepted:
             raise TypeError(f"{kind}: the table {self.name} takes none; accepted: {', '.join(accepted) or 'nothing'}")
@@ -142,21 +142,23 @@ class BookTable(Table):
         return provenance.origin(self)
 
 
-def _named(thing: Any, kind: str, registry: Registry) -> tuple[str, Any]:
+def _named(thing: Any, kind: str, registry: Any) -> tuple[str, Any]:
     """The name under which a cell knows something, and what to lend to the workers if it is not the book's."""
+    if kind == "data":
+        return (thing, None) if isinstance(thing, str) else ("own data", thing)
     if isinstance(thing, str):
-        return (thing, None) if kind == "data" else (registry[thing].name, None)
+        return registry[thing].name, None
     for name in registry:
         entry = registry[name]
         if entry.function is thing:
             return name, entry if thing.__module__ == "__main__" else None
-    name = thing.name if isinstance(thing, Entry) else getattr(thing, "__name__", f"own {kind}")
+    name = getattr(thing, "__name__", f"own {kind}")
     if name in registry:
         raise ValueError(f"{kind}: the name {name!r} is one of the book's; accepted: another name")
     return name, thing
 
 
-def _measured(measure: Callable[[Any], dict], task: Task, lent: Sequence[tuple[Registry, str, Any]]) -> Record | str:
+def _measured(measure: Callable[[Any], dict], task: Task, lent: Sequence[tuple[Any, str, Any]]) -> Record | str:
     with contextlib.ExitStack() as stack:
         for registry, name, thing in lent:
             stack.enter_context(registry.lent(name, thing))

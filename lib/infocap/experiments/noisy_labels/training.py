@@ -33,7 +33,7 @@ GRID = {
     "methods": Options,
     "seeds": ("data_seed", "noise_seed", "init_seed", "order_seed"),
 }
-OWN = {"method": ("method", METHODS), "network": ("network", networks.NETWORKS), "data": ("data", data.DATASETS)}
+OWN = {"method": ("method", METHODS), "network": ("network", networks.NETWORKS), "data": ("data", data)}
 
 PAIRS = {
     "fashion-mnist": {0: 6, 2: 4, 7: 5, 9: 7},  # T-shirt to shirt, pullover to coat, sneaker to sandal, boot to sneaker

@@ -6,42 +6,16 @@ its linearization in closed form.
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from matplotlib.lines import Line2D
 
 from infocap.experiments.sample_information.dynamics import MODES
+from infocap.experiments.sample_information.results import runs
 from infocap.study.style import PALETTE, WIDTH, note, styled
 from infocap.study.tables import Table, interval
 
-__all__ = ["by_width", "losses", "modes", "predictions", "rates", "runs", "what_is_fitted"]
+__all__ = ["losses", "modes", "predictions", "rates", "what_is_fitted"]
 
 _DOTS = {"marker": "o", "linestyle": "", "markersize": 3.5}
-
-
-def runs(table: Table) -> pd.DataFrame:
-    """The runs at the usual learning rate, narrow networks first."""
-    frame = table.frame
-    return frame[frame["learning_rate"] == frame["learning_rate"].iloc[0]].sort_values(["width", "seed"])
-
-
-def by_width(table: Table) -> pd.DataFrame:
-    """One row per width: means over seeds at the last step, and the interval of the prediction error."""
-    rows = []
-    for width, group in runs(table).groupby("width"):
-        error = [values[-1] for values in group["prediction_error"]]
-        low, high = interval(error)
-        spread = "–" if np.isnan(low) else f"{max(low, 0):.3f} to {high:.3f}"
-        rows.append(
-            {
-                "width": width,
-                "prediction error": np.mean(error),
-                "95 % interval": spread,
-                "relative move of the weights": group["relative_move"].mean(),
-                "test accuracy": group["test_accuracy"].mean(),
-                "runs": len(group),
-            }
-        )
-    return pd.DataFrame(rows)
 
 
 @styled

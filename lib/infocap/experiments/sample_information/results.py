@@ -10,7 +10,8 @@ from infocap.experiments.sample_information import toys
 from infocap.study.tables import Table, interval, read, value_text
 
 __all__ = [
-    "TARGETS", "agreement", "beside_the_paper", "best_influence", "bound", "last_step", "not_run", "panel", "peers", "toy",
+    "TARGETS", "agreement", "beside_the_paper", "best_influence", "bound", "by_width", "last_step", "not_run", "panel",
+    "peers", "runs", "toy",
 ]  # fmt: skip
 
 TARGETS = ("weights", "predictions")
@@ -173,6 +174,12 @@ def bound(table: Table) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
+def runs(table: Table) -> pd.DataFrame:
+    """The runs at the usual learning rate, narrow networks first."""
+    frame = table.frame
+    return frame[frame["learning_rate"] == frame["learning_rate"].iloc[0]].sort_values(["width", "seed"])
+
+
 def last_step(table: Table) -> pd.DataFrame:
     """What ``by_width`` needs of each run."""
     rows = runs(table)
@@ -181,7 +188,7 @@ def last_step(table: Table) -> pd.DataFrame:
 
 
 def not_run(table: Table) -> list[dict[str, str]]:
-    """The paper's applications that ``sample_information/detection`` does not hold: ``experiment``, ``task``, ``status`` and ``reason``."""
+    """The paper's applications that the table does not hold: ``experiment``, ``task``, ``status`` and ``reason``."""
     held = set(zip(table.frame["experiment"], table.frame["data"], strict=True))
     return [
         {
@@ -193,3 +200,23 @@ def not_run(table: Table) -> list[dict[str, str]]:
         for experiment, task, name, images in _PAPER_ONLY
         if not any((part, name) in held for part in experiment.split(", "))
     ]
+
+
+def by_width(table: Table) -> pd.DataFrame:
+    """One row per width: means over seeds at the last step, and the interval of the prediction error."""
+    rows = []
+    for width, group in runs(table).groupby("width"):
+        error = [values[-1] for values in group["prediction_error"]]
+        low, high = interval(error)
+        spread = "–" if np.isnan(low) else f"{max(low, 0):.3f} to {high:.3f}"
+        rows.append(
+            {
+                "width": width,
+                "prediction error": np.mean(error),
+                "95 % interval": spread,
+                "relative move of the weights": group["relative_move"].mean(),
+                "test accuracy": group["test_accuracy"].mean(),
+                "runs": len(group),
+            }
+        )
+    return pd.DataFrame(rows)
