@@ -47,7 +47,7 @@ PAPER_MEANS = pd.DataFrame(
         ("sgld", 4000, 0.010, 0.033),
         ("cifar10_sgld", 20000, 0.039, 0.106),
     ],
-    columns=["n", "gap", "bound"],
+    columns=["panel", "n", "gap", "bound"],
 )
 PANEL_NAMES = {
     "paper": "MNIST 4/9",
@@ -108,7 +108,7 @@ def finished_sizes(table: Table) -> pd.DataFrame:
 
 def _sizes(table: Table, cells: pd.DataFrame) -> pd.DataFrame:
     lines = []
-    for (name, n), rows in cells.groupby(["n"]):
+    for (name, n), rows in cells.groupby(["panel", "n"]):
         one = runs(table, rows)
         lines.append(
             pd.DataFrame(

@@ -22,7 +22,7 @@ from infocap.experiments.augmentation import flip_and_crop
 from infocap.experiments.fields import ImageData, Network
 from infocap.experiments.noisy_labels.methods import METHODS
 from infocap.experiments.streams import initialization, stream
-from infocap.label_noise.limit import mislabel_score
+from infocap.label_noise.detection import mislabel_score
 from infocap.study.fields import AtLeast, Fraction, NonNegative, Options, Positive, Share, registered
 from infocap.training import Fit, fit, predict
 

@@ -24,7 +24,8 @@ from infocap.complexity import complexity_shares, supervision_complexity
 from infocap.experiments.fields import ImageData
 from infocap.experiments.generalization.training import network, optimizer, supersample
 from infocap.experiments.streams import stream
-from infocap.label_noise.limit import limit_losses, mislabel_score
+from infocap.label_noise.detection import mislabel_score
+from infocap.label_noise.limit import limit_losses
 from infocap.memorization import forgetting_events
 from infocap.networks.pairs import WithAuxiliary
 from infocap.sample_information import leave_one_out
