@@ -40,13 +40,13 @@ from infocap.study.tables import summarize
 
 __all__ = [
     "PALETTE", "WIDTH", "bars", "curves", "dots", "figure", "heatmap", "images", "legend", "line", "looks", "note",
-    "runs_note", "scatter", "subplots", "ticks", "wrapped",
+    "runs_note", "scatter", "subplots", "ticks",
 ]  # fmt: skip
 
 Look = tuple[str, str, Any] | tuple[str, str, Any, Mapping[str, Any]]
 Bounds = tuple[float, float] | None
 
-_MARKERS = "osD^v<>P"
+_MARKERS = "osD^v<>PXx"
 _drawn_in_style = plt.rc_context(style.RC)  # as a decorator: entered anew for every call
 
 
@@ -130,8 +130,8 @@ def dots(
         means = frame.groupby(by, sort=False)[order].mean()
         lines = sorted(lines[::-1], key=lambda name: (not np.isnan(means[name]), means[name]))
     series = list(_series(frame, values, hue, looks))
-    several = max(sum(name in set(part[by]) for part, *_ in series) for name in lines) > 1
-    step = min(0.24, 0.6 / len(series)) if several else 0.0
+    beside = pd.concat([part[by].drop_duplicates() for part, *_ in series]).duplicated().any()
+    step = min(0.24, 0.6 / len(series)) if beside else 0.0
     for place, (part, column, look) in enumerate(series):
         shift = step * ((len(series) - 1) / 2 - place)
         means = _means(part, by, column, bounds, geometric)
@@ -169,7 +169,7 @@ def curves(
         x: The column across.
         y: The column upwards, or several with their looks: each is a series.
         hue: A column whose values are the series.
-        looks: Of the values of ``hue``; without it all are drawn, with the looks of ``looks``.
+        looks: Of the values of ``hue``, as in ``dots``.
         spread: Shows the interval of the mean as a band or as bars; ``"range"`` is a band from the smallest to the
             largest run.
         runs: The column that says which rows are one run: each is drawn too, pale.
@@ -185,9 +185,10 @@ def curves(
     """
     for part, column, look in _series(frame, y, hue, looks):
         label, form, colour, options = look
+        part = part.astype({x: float, column: float})
         if runs is not None:
             for _, run in part.sort_values(x).groupby(runs, sort=False):
-                axes.plot(run[x], run[column], form, color=colour, alpha=0.3, linewidth=1, markersize=3)
+                axes.plot(run[x], run[column], form.lstrip(_MARKERS) or "-", color=colour, alpha=0.3, linewidth=1)
         means = _means(part, x, column, bounds, geometric).sort_values(x)
         if spread == "bars":
             _errorbar(axes, means[x], means["mean"], "yerr", means, look)
@@ -196,22 +197,16 @@ def curves(
         if spread == "range":
             ends = part.groupby(x)[column].agg(["min", "max", "size"])
             ends = ends[ends["size"] > 1]
-            axes.fill_between(ends.index, ends["min"], ends["max"], color=colour, alpha=0.18, linewidth=0)
+            axes.fill_between(ends.index, ends["min"], ends["max"], color=colour, alpha=0.18)
         elif spread == "band" and means["low"].notna().any():
-            axes.fill_between(means[x], means["low"], means["high"], color=colour, alpha=0.18, linewidth=0)
+            axes.fill_between(means[x], means["low"], means["high"], color=colour, alpha=0.18)
 
 
 @_drawn_in_style
 def scatter(
-    axes: Axes,
-    frame: pd.DataFrame,
-    x: str,
-    y: str,
-    *,
-    hue: str | None = None,
-    looks: Mapping[Hashable, Look] | None = None,
-    **options: Any,
-) -> None:
+    axes: Axes, frame: pd.DataFrame, x: str, y: str, *, hue: str | None = None,
+    looks: Mapping[Hashable, Look] | None = None, **options: Any,
+) -> None:  # fmt: skip
     """One dot for each row.
 
     Args:
@@ -220,7 +215,7 @@ def scatter(
         x: The column across.
         y: The column upwards.
         hue: A column whose values are the series.
-        looks: Of the values of ``hue``; without it all are drawn, with the looks of ``looks``.
+        looks: Of the values of ``hue``, as in ``dots``; their lines are not drawn.
         options: Of all dots, as for ``Axes.plot``; they are pale by default, as dots overlap.
 
     Example:
@@ -459,37 +454,13 @@ def runs_note(
     return f"profile {profile}; 1 {what}, no {'interval' if shown == 'bar' else shown}"
 
 
-def wrapped(text: str, width: int = 21) -> str:
-    """A long name in lines that break after commas.
-
-    Args:
-        text: The name.
-        width: Letters on a line.
-
-    Example:
-        >>> wrapped("soft penalty, λ=1, β=0.001")
-        'soft penalty, λ=1,\\nβ=0.001'
-    """
-    lines = [""]
-    for part in text.split(", "):
-        if not lines[-1]:
-            lines[-1] = part
-        elif len(lines[-1]) + len(part) + 2 <= width:
-            lines[-1] += f", {part}"
-        else:
-            lines[-1] += ","
-            lines.append(part)
-    return "\n".join(lines)
-
-
 def _series(
-    frame: pd.DataFrame,
-    values: str | Mapping[str, Look],
-    hue: str | None,
-    chosen: Mapping[Hashable, Look] | None,
+    frame: pd.DataFrame, values: str | Mapping[str, Look], hue: str | None, chosen: Mapping[Hashable, Look] | None
 ) -> Iterator[tuple[pd.DataFrame, str, tuple[str, str, Any, dict[str, Any]]]]:
     """The rows of each series, its column and its look; a series without rows is left out."""
     if hue is None:
+        if chosen is not None:
+            raise ValueError("looks: got them without hue; accepted: hue, or columns with their looks")
         columns = values if isinstance(values, Mapping) else {values: ("", "o-", PALETTE[0])}
         parts = [(frame, column, look) for column, look in columns.items()]
     else:
