@@ -17,7 +17,7 @@ from typing import Any
 __all__ = ["Entry", "Registry"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)  # not frozen: it takes on its function's attributes
 class Entry:
     """A registered function; called, it passes its options on.
 
@@ -70,7 +70,8 @@ class Registry:
                 self._complete_now()  # so that a name of the package is not taken from outside
             taken = self._entries.get(name)
             if taken is not None and taken.function.__module__ != function.__module__:
-                raise ValueError(f"name: {self.kind} {name!r} is taken by {taken.function.__module__}; accepted: another")
+                owner = taken.function.__module__
+                raise ValueError(f"name: {self.kind} {name!r} is taken by {owner}; accepted: another")
             self._entries[name] = Entry(name, function, options, shows or {})
             return function
 
