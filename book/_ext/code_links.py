@@ -14,11 +14,13 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.nodes import make_refnode
+from sphinx_codeautolink.extension import SphinxCodeAutoLink
 from sphinx_codeautolink.extension.block import CodeBlockAnalyser
 
 NAME = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(?:\(\))?")
 NO_LINKS_IN = nodes.title | nodes.reference | nodes.raw | addnodes.pending_xref | addnodes.desc_signature
 NOT_ALGORITHMS = ("infocap.experiments.", "infocap.study.")
+written = set()  # pages of this build
 
 
 class NamesInProse(SphinxPostTransform):
@@ -78,6 +80,16 @@ def depart_section(self, node):
         self.title_stack.pop()
 
 
+def note_page(app, page, template, context, doctree):
+    written.add(page)
+
+
+def apply_links(self, app, exception, whole=SphinxCodeAutoLink.apply_links):
+    """Sphinx-codeautolink adds its links to pages whose own source has changed, and Sphinx has written others too."""
+    self.outdated_docs = set(written)
+    whole(self, app, exception)
+
+
 def bring_style(app):
     """Sphinx-codeautolink asks for its style in all HTML, and brings it along for the builder `html` only."""
     if app.builder.name == "singlehtml":
@@ -86,7 +98,10 @@ def bring_style(app):
 
 def setup(app):
     CodeBlockAnalyser.depart_section = depart_section
+    SphinxCodeAutoLink.apply_links = apply_links
+    written.clear()
     app.setup_extension("sphinx_codeautolink")
     app.add_post_transform(NamesInProse)
     app.connect("builder-inited", bring_style)
+    app.connect("html-page-context", note_page)
     return {"parallel_read_safe": True}

@@ -4,7 +4,7 @@
 described. Here the other modules get their page, and the other functions their anchor.
 
 `infocap.study.sources` writes links without an address, since it cannot know how deep a page lies:
-`<a data-source="module#name">`. They get it here.
+`<a data-source="module#name">`. They get it here, and those without a text are called [source].
 """
 
 import importlib
@@ -19,7 +19,7 @@ from sphinx.pycode import ModuleAnalyzer
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 PACKAGE = "infocap"
-PLACEHOLDER = re.compile(r'<a data-source="([\w.]+)#([^"]*)"')
+PLACEHOLDER = re.compile(r'<a data-source="([\w.]+)#([^"]*)">(</a>)?')
 NUMBER = re.compile(r'<span class="linenos">( *)(\d+)</span>')
 
 
@@ -49,12 +49,14 @@ class Addresses(SphinxPostTransform):
                     node[:] = [nodes.Text(PLACEHOLDER.sub(self.address, node.astext()))]
 
     def address(self, match):
-        module, name = match.groups()
+        module, name, empty = match.groups()
         tags = tags_of(module)
         if tags is None:
             return match[0]
         target = self.app.builder.get_relative_uri(self.env.docname, page_of(module))
-        return f'{match[0]} class="reference internal" href="{target}{"#" + name if name in tags else ""}"'
+        target += f"#{name}" if name in tags else ""
+        link = f'<a data-source="{module}#{name}" class="reference internal" href="{target}">'
+        return f"{link}[source]</a>" if empty else link
 
 
 def add_modules(app):
@@ -70,9 +72,11 @@ def add_modules(app):
     return []
 
 
-def add_anchors(app, page, template, context, doctree):
-    """Those of functions that no page describes, at the number of their first line."""
-    if page.startswith(f"{viewcode.OUTPUT_DIRNAME}/") and doctree is None:
+def mend_pages(app, page, template, context, doctree):
+    """Adds the anchors of functions that no page describes, at the number of their first line."""
+    if page == f"{viewcode.OUTPUT_DIRNAME}/index":  # its lists are nested in a way that HTML forbids
+        context["body"] = re.sub(r"<ul>(.*)</ul>", lambda lists: flat(lists[0]), context["body"], flags=re.DOTALL)
+    elif page.startswith(f"{viewcode.OUTPUT_DIRNAME}/"):
         tags = tags_of(context["title"]) or {}
         described = app.env._viewcode_modules.get(context["title"], (None, None, {}))[2]
         starts = {str(line): name for name, (_, line, _) in tags.items() if name not in described}
@@ -84,10 +88,14 @@ def add_anchors(app, page, template, context, doctree):
         context["body"] = NUMBER.sub(anchor, context["body"])
 
 
+def flat(lists):
+    return "<ul>" + re.sub("</?ul>", "", lists) + "</ul>"
+
+
 def setup(app):
     app.setup_extension("sphinx.ext.viewcode")
     app.config.viewcode_line_numbers = True
     app.add_post_transform(Addresses)
     app.connect("html-collect-pages", add_modules, priority=400)
-    app.connect("html-page-context", add_anchors)
+    app.connect("html-page-context", mend_pages)
     return {"parallel_read_safe": True}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 BUILD = Path(__file__).parents[2] / "book/_build"
 UNFOLD = """() => {
-  document.querySelectorAll("article details:not(.hide, .source)").forEach(details => details.open = true);
+  document.querySelectorAll("article details:not(.hide, .source > *)").forEach(details => details.open = true);
   document.querySelectorAll("article .toggle-button-hidden").forEach(button => button.click());
   document.documentElement.dataset.theme = "light";
 }"""

@@ -161,11 +161,11 @@ def _target(thing: Any) -> str:
 
 
 def _folded(source: Source) -> str:
-    name = f"<code>{escape(source.name)}</code>"
-    title = f"{_link(source.target, name)}, {escape(source.file)}, line {source.line}"
+    """The link without a text stands before the fold, since a summary must hold none; the book's pages name it."""
     return (
-        f'<details class="source"><summary>{title}</summary>\n'
-        f'<div class="highlight"><pre>{_highlighted(source)}\n</pre></div>\n</details>'
+        f'<div class="source">{_link(source.target, "")}<details>\n'
+        f"<summary><code>{escape(source.name)}</code>, {escape(source.file)}, line {source.line}</summary>\n"
+        f'<div class="highlight"><pre>{_highlighted(source)}\n</pre></div>\n</details></div>'
     )
 
 
