@@ -18,11 +18,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from infocap.bounds import CORRECTIONS, SupersampleRuns, correct, fcmi_bound, generalization_gap, vc_bound
+from infocap.bounds.estimates import CORRECTIONS, correct, fcmi_bound
+from infocap.bounds.formulas import vc_bound
 from infocap.counterexample import enumerate_counterexample
 from infocap.experiments.streams import stream
 from infocap.information import mutual_information
 from infocap.study.fields import AtLeast
+from infocap.supersample import SupersampleRuns, generalization_gap
 
 PANEL = "toy"
 GRID = {"parameters": "parameter", "coins": "coin"}
