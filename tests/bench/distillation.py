@@ -16,8 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from infocap.distillation import Distillation, distillation_loss, replay, supervision_complexity
 from infocap.experiments.distillation import supervision
-from infocap.experiments.distillation.common import augmented_views, network, optimizer, train
-from infocap.experiments.distillation.common import binary_task
+from infocap.experiments.distillation.common import augmented_views, binary_task, network, optimizer, train
 from infocap.experiments.profiles import load_profile
 from infocap.experiments.streams import stream
 from infocap.networks import build
