@@ -111,7 +111,8 @@ class BookTable(Table):
             if kind == "method":
                 cells = self._with_method(cells, panel, target, name, own is not None)
             else:
-                cells = tuple(replace(cell, **{target: name}) for cell in cells)
+                several = isinstance(getattr(cells[0], target), tuple)
+                cells = tuple(replace(cell, **{target: (name,) if several else name}) for cell in cells)
             names.append(name)
         known = {one.name for one in fields(self.module.Cell)}
         for name in changes:
