@@ -147,9 +147,11 @@ class BookTable(Table):
             ]
             if held:
                 return tuple(replace(cell, **{target: (name,)}) for cell in held) if several else tuple(held)
+        if several:  # options are those of tasks, not of a method
+            return tuple(replace(cell, **{target: (name,)}) for cell in cells)
         plain = {one.name: one.default for one in fields(self.module.Cell) if one.default is not MISSING}
         options = {name: plain[name] for name in self.recipes[panel].options if name in plain}
-        return tuple(replace(cell, **options | {target: (name,) if several else name}) for cell in cells)
+        return tuple(replace(cell, **options | {target: name}) for cell in cells)
 
     @property
     def origin(self) -> str:
