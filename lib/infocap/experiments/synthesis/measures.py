@@ -21,7 +21,7 @@ from torch.nn.functional import avg_pool2d, cross_entropy, one_hot
 
 from infocap import data, networks
 from infocap.complexity import complexity_shares, supervision_complexity
-from infocap.experiments.fields import ImageData
+from infocap.experiments.fields import ImageData, Network
 from infocap.experiments.generalization.training import network, optimizer, supersample
 from infocap.experiments.streams import stream
 from infocap.label_noise.detection import mislabel_score
@@ -36,8 +36,8 @@ from infocap.training import fit, fit_many, predict
 
 __all__ = ["Cell", "measure", "pictures"]
 
-
 GRID = {"seeds": "seed"}
+OWN = {"network": ("network", networks.NETWORKS), "data": ("data", data)}
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Cell:
     panel: str
     data: ImageData
     classes: tuple[int, ...]
-    network: Literal["mlp", "cnn"]
+    network: Network
     learning_rate: Positive
     batch_size: AtLeast[1]
     epochs: AtLeast[1]
@@ -70,6 +70,10 @@ class Cell:
         if self.draws % 2 or self.looked % 2 or self.looked > self.draws:
             came = f"{self.looked} of {self.draws}"
             raise ValueError(f"looked, draws: got {came}; accepted: even numbers, as halves come with complements")
+
+    def code(self) -> list[str]:
+        """The module that computes this cell beside this one."""
+        return [networks.NETWORKS.module(self.network)]
 
 
 def measure(cell: Cell) -> dict[str, Any]:
