@@ -84,71 +84,38 @@ class BookTable(Table):
             ValueError: The name of the own function is one of the book's.
             SweepError: A run failed; the message holds its last lines.
         """
-        own = {"method": method, "network": network, "data": data}
-        return self.instead(panel, jobs=jobs, **own, **changes).frame
-
-    def instead(
-        self,
-        *panels: str,
-        method: Callable | str | None = None,
-        network: Callable | None = None,
-        data: Any = None,
-        jobs: int | None = None,
-        **changes: Any,
-    ) -> "BookTable":
-        """The table with a reader's runs in the place of the book's, for what reads tables: reductions and figures.
-
-        Args:
-            *panels: Whose data, noise and seeds; those that the new table has. None means ``main``.
-            method: This and the others as in ``also``, which gives the same rows.
-            network: A function.
-            data: A data set.
-            jobs: Worker processes.
-            **changes: Other fields of the cell.
-
-        Raises:
-            As ``also``.
-        """
         given = {
-            kind: thing for kind, thing in (("method", method), ("network", network), ("data", data))
-            if thing is not None
-        }  # fmt: skip
-        known = {one.name for one in fields(self.module.Cell)}
-        for name in changes:
-            if name not in known:
-                raise TypeError(f"{name}: no field of a cell of {self.name}; accepted: {', '.join(sorted(known))}")
-        found = {kind: (*self._own(kind), *_named(thing, kind, self._own(kind)[1])) for kind, thing in given.items()}
-        lent = [(registry, name, own) for _, registry, name, own in found.values() if own is not None]
-        recipes = {panel: self._with(panel, found, changes) for panel in panels or ("main",)}
-        work = list(dict.fromkeys(cell for recipe in recipes.values() for cell in recipe.cells))
-        start = time.perf_counter()
-        jobs = min(len(work), jobs or joblib.cpu_count(only_physical_cores=True))
-        run = joblib.Parallel(n_jobs=jobs)
-        rows = run(joblib.delayed(_measured)(self.module.measure, Task(self.name, cell, ""), lent) for cell in work)
-        what = " with ".join(name for _, _, name, _ in found.values()) or "the panel, changed"
-        what += f" on panel{'s' if len(recipes) > 1 else ''} {', '.join(recipes)}"
-        for row in rows:
-            if not isinstance(row, Record):
-                raise SweepError(f"{what}:\n{row}")
-        seconds = time.perf_counter() - start
-        print(f"{what}: {len(work)} cell{'s' if len(work) > 1 else ''}, {seconds:.0f} s; computed here, not stored")
-        return replace(
-            self,
-            frame=pd.DataFrame([row.fields | row.result for row in rows]),
-            arrays=[row.arrays for row in rows],
-            panels={panel: [work.index(cell) for cell in recipe.cells] for panel, recipe in recipes.items()},
-            recipes=recipes,
-        )
-
-    def _with(self, panel: str, found: Mapping[str, tuple], changes: Mapping[str, Any]) -> Panel:
-        """The panel's cells with what a reader gave."""
-        cells = self.cells(panel)
-        for kind, (target, _, name, own) in found.items():
+            kind: thing for kind, thing in zip(("method", "network", "data"), (method, network, data), strict=True)
+        }
+        cells, lent, names = self.cells(panel), [], []
+        for kind, thing in given.items():
+            if thing is None:
+                continue
+            target, registry = self._own(kind)
+            name, own = _named(thing, kind, registry)
+            if own is not None:
+                lent.append((registry, name, own))
             if kind == "method":
                 cells = self._with_method(cells, panel, target, name, own is not None)
             else:
                 cells = tuple(replace(cell, **{target: name}) for cell in cells)
-        return Panel(tuple(dict.fromkeys(replace(cell, **changes) for cell in cells)))
+            names.append(name)
+        known = {one.name for one in fields(self.module.Cell)}
+        for name in changes:
+            if name not in known:
+                raise TypeError(f"{name}: no field of a cell of {self.name}; accepted: {', '.join(sorted(known))}")
+        work = list(dict.fromkeys(replace(cell, **changes) for cell in cells))
+        start = time.perf_counter()
+        jobs = min(len(work), jobs or joblib.cpu_count(only_physical_cores=True))
+        run = joblib.Parallel(n_jobs=jobs)
+        rows = run(joblib.delayed(_measured)(self.module.measure, Task(self.name, cell, ""), lent) for cell in work)
+        what = " with ".join(names) or "the panel, changed"
+        for row in rows:
+            if not isinstance(row, Record):
+                raise SweepError(f"{what} on panel {panel}:\n{row}")
+        cost = f"{len(work)} cell{'s' if len(work) > 1 else ''}, {time.perf_counter() - start:.0f} s"
+        print(f"{what} on panel {panel}: {cost}; computed here, not stored")
+        return pd.DataFrame([row.fields | row.result for row in rows])
 
     def _own(self, kind: str) -> tuple[str, Any]:
         accepted = getattr(self.module, "OWN", {})
