@@ -93,7 +93,9 @@ def store_m_labels(m: float) -> dict:
     labels = all_labels(n, num_classes)
     stored = labels * (torch.arange(n) < m)  # class 0 is the mode
     index = stored @ num_classes ** torch.arange(n - 1, -1, -1)
-    return measure_learner(labels, uniform_transition(num_classes, 0.6)[0], F.one_hot(index, len(labels)).double(), labels)
+    return measure_learner(
+        labels, uniform_transition(num_classes, 0.6)[0], F.one_hot(index, len(labels)).double(), labels
+    )
 
 
 def channel(flip: float) -> dict:
