@@ -14,15 +14,6 @@ from infocap.study.store import Store
 BOOK = Path(__file__).resolve().parents[2] / "book"
 
 
-@pytest.fixture(scope="session")
-def store(tmp_path_factory):
-    """The cells of the smoke profile, computed once for all chapters."""
-    folder = tmp_path_factory.mktemp("store")
-    progress = CATALOGUE.compute(list(CATALOGUE.tables), CATALOGUE.load_profile("smoke"), Store(folder), progress=False)
-    assert progress.computed and not progress.reused
-    return folder
-
-
 CHAPTERS = [name for name in runner.chapters(BOOK) if not name.endswith("/exercises")]  # graded in test_teaching
 
 
