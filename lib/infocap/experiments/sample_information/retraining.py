@@ -25,7 +25,7 @@ from infocap.sample_information.closed_form import train_linearized
 from infocap.sample_information.retraining import Retrained, retrain_leave_one_out
 from infocap.study.fields import AtLeast, NonNegative, Positive, registered
 from infocap.tangent import ntk
-from infocap.training import fit, predict
+from infocap.training.loop import fit, predict
 
 GRID = {"widths": "widths", "weight_decays": "weight_decay", "seeds": "seed"}
 OWN = {"method": ("methods", SHIFTS), "network": ("network", networks.NETWORKS), "data": ("data", data)}
