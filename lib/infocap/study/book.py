@@ -84,6 +84,19 @@ class BookTable(Table):
             ValueError: The name of the own function is one of the book's.
             SweepError: A run failed; the message holds its last lines.
         """
+        return self.also_table(method, panel, network=network, data=data, jobs=jobs, **changes).frame
+
+    def also_table(
+        self,
+        method: Callable | str | None = None,
+        panel: str = "main",
+        *,
+        network: Callable | None = None,
+        data: Any = None,
+        jobs: int | None = None,
+        **changes: Any,
+    ) -> Table:
+        """As ``also``, whose rows it returns as a table with arrays: what functions of tables read, panel by panel."""
         given = {
             kind: thing for kind, thing in zip(("method", "network", "data"), (method, network, data), strict=True)
         }
@@ -98,7 +111,8 @@ class BookTable(Table):
             if kind == "method":
                 cells = self._with_method(cells, panel, target, name, own is not None)
             else:
-                cells = tuple(replace(cell, **{target: name}) for cell in cells)
+                several = isinstance(getattr(cells[0], target), tuple)
+                cells = tuple(replace(cell, **{target: (name,) if several else name}) for cell in cells)
             names.append(name)
         known = {one.name for one in fields(self.module.Cell)}
         for name in changes:
@@ -115,7 +129,8 @@ class BookTable(Table):
                 raise SweepError(f"{what} on panel {panel}:\n{row}")
         cost = f"{len(work)} cell{'s' if len(work) > 1 else ''}, {time.perf_counter() - start:.0f} s"
         print(f"{what} on panel {panel}: {cost}; computed here, not stored")
-        return pd.DataFrame([row.fields | row.result for row in rows])
+        frame = pd.DataFrame([row.fields | row.result for row in rows])
+        return Table(self.name, self.profile, frame, {}, [row.arrays for row in rows], {panel: range(len(rows))})
 
     def _own(self, kind: str) -> tuple[str, Any]:
         accepted = getattr(self.module, "OWN", {})
