@@ -1,5 +1,6 @@
 """The baselines against what they are defined by, written out in weight space."""
 
+import inspect
 from functools import partial
 
 import pytest
@@ -9,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from infocap.attribution import el2n, gauss_newton_influence, grand, influence, self_confidence, tracin
 from infocap.networks import seeded
-from infocap.sample_information import leave_one_out
+from infocap.sample_information import IllConditionedWarning, leave_one_out
 from infocap.tangent import jacobian
 from infocap.training import fit
 
@@ -302,3 +303,21 @@ def test_errors(message, call):
     with pytest.raises((ValueError, TypeError), match=message) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+ILL = {
+    "influence": lambda: influence(torch.ones(3, 3), torch.ones(3), torch.ones(3, 3), ridge=1e-13),
+    "through the kernel": lambda: gauss_newton_influence(network(), X[[0, 0, 1, 1]], Y, X, damping=1e-13),
+    "among the weights": (
+        lambda: gauss_newton_influence(nn.Linear(2, 1).double(), X[:, [0, 0]], Y[:, 0], X[:, :2], damping=1e-13)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ILL)
+def test_the_warning_of_lost_digits_names_the_callers_line(name):
+    with pytest.warns(IllConditionedWarning, match="digits are left") as caught:
+        ILL[name]()
+    lines, first = inspect.getsourcelines(ILL[name])
+    assert [warning.filename for warning in caught] == [__file__]
+    assert caught[0].lineno in range(first, first + len(lines))

@@ -24,10 +24,11 @@ from torch.nn.functional import cross_entropy
 from infocap import _checks as check
 from infocap import _memory
 from infocap.networks import seeded
-from infocap.sample_information.closed_form import LeaveOneOut, Problem, refuse_singular
+from infocap.sample_information.closed_form import LeaveOneOut, Problem, regularized_inverse
 from infocap.sample_information.scores import as_targets
 from infocap.tangent import jacobian, ntk
-from infocap.training import fit_many, predict
+from infocap.training.loop import predict
+from infocap.training.many import fit_many
 
 __all__ = ["Influence", "el2n", "gauss_newton_influence", "grand", "influence", "self_confidence", "tracin"]
 
@@ -85,7 +86,7 @@ def influence(kernel: Tensor, residual: Tensor, kernel_eval: Tensor, *, ridge: f
         tensor([-0.1200, -0.2400, -0.3600], dtype=torch.float64)
     """
     problem = Problem(kernel, residual, kernel_eval, ridge)
-    inverse = _inverse(problem.kernel, problem.ridge, "a larger ridge")
+    inverse, _ = regularized_inverse(problem.kernel, problem.ridge, "a larger ridge")
     return _influence(problem, inverse, problem.ridge * (inverse @ problem.residual))
 
 
@@ -133,30 +134,26 @@ def gauss_newton_influence(
         accepted = f"[m, *{list(inputs.shape[1:])}], as the inputs"
         raise ValueError(f"eval_inputs: got shape {list(eval_inputs.shape)}; accepted: {accepted}")
     residual, ridge = _residual(model, inputs, targets), len(inputs) * damping
-    if sum(p.numel() for p in model.parameters() if p.requires_grad) < residual.numel():
-        found = _among_weights(model, inputs, residual, eval_inputs, ridge)
+    weights = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    if weights < residual.numel():
+        rows, rows_eval = _jacobians(model, inputs, eval_inputs, residual.shape[1] * weights)
+        flat = rows.flatten(0, 1)
+        inverse, _ = regularized_inverse(flat.T @ flat, ridge, "a larger damping")
+        shifts = -torch.einsum("nc,ncd->nd", residual, rows) @ inverse
+        found = Influence(shifts.square().sum(1), torch.einsum("nd,mcd->nmc", shifts, rows_eval))
     else:
         problem = Problem(ntk(model, inputs), residual, ntk(model, eval_inputs, inputs), ridge)
-        found = _influence(problem, _inverse(problem.kernel, ridge, "a larger damping"), problem.residual)
+        inverse, _ = regularized_inverse(problem.kernel, ridge, "a larger damping")
+        found = _influence(problem, inverse, problem.residual)
     return found if targets.ndim > 1 else Influence(found.weight_shift, found.prediction_shift[..., 0])
 
 
-def _among_weights(model: nn.Module, inputs: Tensor, residual: Tensor, eval_inputs: Tensor, ridge: float) -> Influence:
-    n, m, weights = len(inputs), len(eval_inputs), sum(p.numel() for p in model.parameters() if p.requires_grad)
-    what, size = "their Jacobians [n, C, d] and [m, C, d] in float64", 8 * (n + m) * residual.shape[1] * weights
+def _jacobians(model: nn.Module, inputs: Tensor, eval_inputs: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Derivatives ``[n, C, d]`` and ``[m, C, d]`` in float64, if they fit; ``size`` is C d."""
+    what, size = "their Jacobians [n, C, d] and [m, C, d] in float64", 8 * (len(inputs) + len(eval_inputs)) * size
     _memory.require("inputs, eval_inputs", what, size, inputs.device, "fewer eval_inputs at a time")
     rows, rows_eval = (jacobian(model, x).double() for x in (inputs, eval_inputs))
-    flat = rows.flatten(0, 1)
-    shifts = -torch.einsum("nc,ncd->nd", residual, rows) @ _inverse(flat.T @ flat, ridge, "a larger damping")
-    return Influence(shifts.square().sum(1), torch.einsum("nd,mcd->nmc", shifts, rows_eval))
-
-
-def _inverse(matrix: Tensor, ridge: float, helps: str) -> Tensor:
-    regular = matrix + ridge * torch.eye(len(matrix)).to(matrix)
-    factor, failed = torch.linalg.cholesky_ex(regular)
-    inverse = torch.cholesky_inverse(factor) if not failed else torch.full_like(regular, torch.inf)
-    refuse_singular(ridge, torch.linalg.matrix_norm(regular, 1) * torch.linalg.matrix_norm(inverse, 1), helps)
-    return inverse
+    return rows, rows_eval
 
 
 def _influence(problem: Problem, inverse: Tensor, fitted: Tensor) -> Influence:

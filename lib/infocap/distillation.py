@@ -31,7 +31,7 @@ from infocap.complexity import (
     ntk_similarity,
     supervision_complexity,
 )
-from infocap.training import predict
+from infocap.training.loop import predict
 
 __all__ = [
     "Distillation", "MarginBound", "adjusted_supervision_complexity", "cached_logits", "class_averaged_kernel",

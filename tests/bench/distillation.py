@@ -15,9 +15,9 @@ from harness import Row, agree, alternate, row, seconds
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from infocap.distillation import Distillation, distillation_loss, replay, supervision_complexity
+from infocap.experiments.catalogue import CATALOGUE
 from infocap.experiments.distillation import supervision
 from infocap.experiments.distillation.common import augmented_views, binary_task, network, optimizer, train
-from infocap.experiments.profiles import load_profile
 from infocap.experiments.streams import stream
 from infocap.networks import build
 from infocap.training import fit
@@ -66,7 +66,7 @@ def student_step() -> Row:
 
 
 def figure() -> Row:
-    cell = replace(supervision.cells(load_profile("quick"))[0], device="cpu")
+    cell = replace(CATALOGUE.load_profile("quick").cells("distillation/supervision")[0], device="cpu")
 
     def teacher() -> None:
         inputs, labels, _, _ = binary_task(cell)

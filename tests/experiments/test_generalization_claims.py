@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from infocap import bounds as library
-from infocap.bounds import Bound, complementary_selectors
+from infocap.bounds import Bound, complementary_selectors, registry
 from infocap.experiments.catalogue import CLAIMS
 from infocap.experiments.generalization import (
     bounds_figures,
@@ -119,7 +119,7 @@ def test_a_rule_decides_its_statement(name, truth):
 def test_a_bound_that_is_too_small_breaks_a_claim(name, truth, monkeypatch):
     assert verdict(name, truth) == Verdict.REPRODUCED
     wrong = Bound("too small", "gap", True, "nobody", lambda measured: 0.9 * measured.train_error - 0.1)
-    monkeypatch.setattr(library, "BOUNDS", [*library.BOUNDS, wrong])
+    monkeypatch.setattr(registry, "BOUNDS", [*registry.BOUNDS, wrong])
     assert verdict(name, truth) == Verdict.NOT_REPRODUCED
 
 

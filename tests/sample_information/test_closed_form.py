@@ -293,8 +293,11 @@ def test_an_ill_conditioned_kernel_warns():
     vectors = torch.linalg.qr(torch.randn(6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))[0]
     kernel = vectors * values @ vectors.T
     kernel = (kernel + kernel.T) / 2
-    with pytest.warns(IllConditionedWarning, match="condition number is .*e\\+1.*ridge"):
+    with pytest.warns(IllConditionedWarning, match="condition number is .*e\\+1.*ridge") as caught:
         out = leave_one_out(kernel, torch.ones(6), kernel)
+        train_linearized(kernel, torch.ones(6), kernel)
+    assert [warning.filename for warning in caught] == [__file__, __file__]
+    assert caught[1].lineno == caught[0].lineno + 1  # of their callers
     assert 1e12 < out.condition_number < 1e15
     well = leave_one_out(kernel, torch.ones(6), kernel, ridge=1.0)
     exact = torch.linalg.cond(kernel + torch.eye(6, dtype=torch.float64), 1)

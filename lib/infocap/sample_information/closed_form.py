@@ -27,11 +27,12 @@ from torch import Tensor
 
 from infocap import _checks as check
 from infocap import _memory
-from infocap.sample_information import horizon
+from infocap.sample_information.horizon import discrete, flow, rational
 
 __all__ = ["IllConditionedWarning", "LeaveOneOut", "leave_one_out", "train_linearized"]
 
 _SINGULAR, _ILL = 1e15, 1e12  # condition numbers beyond which a solve is refused, and warned of
+_HELPS = "a larger ridge, or a finite horizon through steps and learning_rate"
 _TOLERANCE = 1e-9  # relative error of the rational form beyond which the slower exact forms are used
 
 
@@ -134,7 +135,7 @@ def leave_one_out(
     units = problem.units(groups)
     g = _horizon(learning_rate, steps, time)
     if g is None:
-        return _to_the_end(problem, units)
+        return _to_the_end(problem, units, *regularized_inverse(problem.kernel, problem.ridge, _HELPS))
     return _finite(problem, units, learning_rate, steps, time, factor)
 
 
@@ -181,7 +182,7 @@ def train_linearized(
             return torch.zeros_like(cross[:, 0])
         g = _horizon(learning_rate, one_steps, one_time)
         if g is None:
-            refuse_singular(ridge, (values[-1] + ridge) / (values[0] + ridge))
+            _refuse_singular(ridge, (values[-1] + ridge) / (values[0] + ridge), _HELPS)
             g = np.reciprocal
         else:
             _refuse_divergence(values, ridge, learning_rate, 1.0)
@@ -277,12 +278,38 @@ class Problem:
         )
 
 
-def _to_the_end(problem: Problem, units) -> LeaveOneOut:
-    regular = problem.kernel + problem.ridge * torch.eye(len(problem.kernel)).to(problem.kernel)
+def regularized_inverse(matrix: Tensor, ridge: float, helps: str) -> tuple[Tensor, Tensor]:
+    """``(matrix + ridge I)^-1`` and the condition number of what is inverted, in the 1-norm.
+
+    To be called by a public function itself, so that the warning names the line of that function's caller.
+
+    Args:
+        matrix: ``[N, N]``, symmetric and positive semi-definite.
+        ridge: At least 0.
+        helps: What the error about a singular matrix says is accepted.
+
+    Raises:
+        ValueError: A condition number above 1e15.
+
+    Warns:
+        IllConditionedWarning: A condition number above 1e12.
+
+    Cost: one Cholesky factorization, O(N^3).
+
+    Example:
+        >>> inverse, condition = regularized_inverse(torch.diag(torch.tensor([3.0, 0.0])), 1.0, "a larger ridge")
+        >>> inverse.diagonal(), condition
+        (tensor([0.2500, 1.0000]), tensor(4.))
+    """
+    regular = matrix + ridge * torch.eye(len(matrix)).to(matrix)
     factor, failed = torch.linalg.cholesky_ex(regular)
     inverse = torch.cholesky_inverse(factor) if not failed else torch.full_like(regular, math.inf)
     condition = torch.linalg.matrix_norm(regular, 1) * torch.linalg.matrix_norm(inverse, 1)
-    refuse_singular(problem.ridge, condition)
+    _refuse_singular(ridge, condition, helps)
+    return inverse, condition
+
+
+def _to_the_end(problem: Problem, units, inverse: Tensor, condition: Tensor) -> LeaveOneOut:
     a, cross = inverse @ problem.residual, problem.kernel_eval @ inverse
     blocks = []
     for _, rows in units:
@@ -318,10 +345,10 @@ def _finite(problem: Problem, units, learning_rate, steps, time, factor) -> Leav
     left_rate, left_time = (learning_rate * factor, None) if time is None else (None, time * factor)
     g_left = _horizon(left_rate, steps, left_time)
     decays = _apply(g_left, values + ridge)
-    warn_if_ill((largest + ridge) * float(decays[0]), 4)  # t steps tell eigenvalues above 1 / g(0) apart
+    _warn_if_ill((largest + ridge) * float(decays[0]), 4)  # t steps tell eigenvalues above 1 / g(0) apart
     a = decays * coordinates
     common = a - _apply(g, values + ridge) * coordinates
-    fit = horizon.rational(lambda x: g_left(x + ridge), largest) if largest > 0 else None
+    fit = rational(lambda x: g_left(x + ridge), largest) if largest > 0 else None
     cross = problem.kernel_eval @ vectors
     blocks = []
     for _, rows in units:
@@ -399,7 +426,7 @@ def _horizon(learning_rate, steps, time) -> Callable[[np.ndarray], np.ndarray] |
             raise ValueError("time: got it beside steps or learning_rate; accepted: time alone is gradient flow")
         if check.real("time", time, low=0) == 0:
             raise ValueError("time must be positive, got 0")
-        return lambda x: horizon.flow(x, time)
+        return lambda x: flow(x, time)
     if steps is None:
         if learning_rate is not None:
             raise ValueError("learning_rate: got it without steps; accepted: both, or neither to train to the end")
@@ -409,7 +436,7 @@ def _horizon(learning_rate, steps, time) -> Callable[[np.ndarray], np.ndarray] |
     count = check.count("steps", steps, 1)
     if check.real("learning_rate", learning_rate, low=0) == 0:
         raise ValueError("learning_rate must be positive, got 0")
-    return lambda x: horizon.discrete(x, learning_rate, count)
+    return lambda x: discrete(x, learning_rate, count)
 
 
 def _apply(g, x: Tensor) -> Tensor:
@@ -426,18 +453,16 @@ def _refuse_divergence(values, ridge, learning_rate, factor) -> None:
         )
 
 
-def refuse_singular(
-    ridge: float, condition, helps: str = "a larger ridge, or a finite horizon through steps and learning_rate"
-) -> None:
+def _refuse_singular(ridge: float, condition, helps: str) -> None:
     if not condition < _SINGULAR:
         raise ValueError(
             f"kernel: got a singular matrix (condition number {condition:.1e}) trained to the end with ridge "
             f"{ridge:g}; accepted: {helps}"
         )
-    warn_if_ill(condition, 5)
+    _warn_if_ill(condition, 5)  # this function, what calls it, a public function, its caller
 
 
-def warn_if_ill(condition, stacklevel: int) -> None:
+def _warn_if_ill(condition, stacklevel: int) -> None:
     if condition > _ILL:
         warnings.warn(
             f"the condition number is {condition:.1e}, so about {max(0, 16 - math.log10(condition)):.0f} digits are "

@@ -23,7 +23,9 @@ from infocap.networks import seeded
 from infocap.sample_information.closed_form import train_linearized
 from infocap.sample_information.scores import as_targets
 from infocap.tangent import ntk
-from infocap.training import AnchoredSGD, fit, fit_many, predict
+from infocap.training.loop import fit, predict
+from infocap.training.many import fit_many
+from infocap.training.optimizers import AnchoredSGD
 
 __all__ = ["LinearizationQuality", "Retrained", "linearization_quality", "retrain_leave_one_out"]
 

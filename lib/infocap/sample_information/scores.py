@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from infocap import _checks as check
 from infocap.sample_information.closed_form import LeaveOneOut, leave_one_out
 from infocap.tangent import ntk
-from infocap.training import predict
+from infocap.training.loop import predict
 
 __all__ = ["sample_scores", "sgd_covariance", "smooth_sample_information"]
 

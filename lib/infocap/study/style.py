@@ -15,12 +15,12 @@ from pandas.io.formats.style import Styler
 
 from infocap.study.tables import Table
 
-__all__ = ["PALETTE", "WIDTH", "note", "show", "styled", "time_to_run", "vector_figures"]
+__all__ = ["PALETTE", "RC", "WIDTH", "note", "show", "styled", "time_to_run", "vector_figures"]
 
 PALETTE = sns.color_palette("colorblind")
 WIDTH = 4.8  # inches; on a phone a figure shrinks to about three quarters of that
 
-_RC = {
+RC = {
     **sns.axes_style("whitegrid"),
     **sns.plotting_context("notebook", font_scale=0.9),
     "axes.prop_cycle": plt.cycler(color=PALETTE),
@@ -37,7 +37,7 @@ def styled(draw: Callable[..., plt.Figure]) -> Callable[..., plt.Figure]:
 
     @wraps(draw)
     def wrapper(*args, **options) -> plt.Figure:
-        with plt.rc_context(_RC):
+        with plt.rc_context(RC):
             figure = draw(*args, **options)
             plt.close(figure)  # a notebook shows the returned figure once, not twice
             return figure
@@ -51,9 +51,10 @@ def note(figure: plt.Figure, text: str) -> None:
 
 
 def vector_figures() -> None:
-    """Makes notebooks show figures as SVG, sharp at every zoom; equal figures give equal files."""
+    """Makes notebooks show figures as SVG, sharp at every zoom, in the book's style; equal figures give equal files."""
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
+    plt.rcParams.update(RC)  # for what a cell draws with matplotlib itself
     plt.rcParams["svg.hashsalt"] = "infocap"
     set_matplotlib_formats("svg", metadata={"Date": None})
 
