@@ -20,9 +20,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from infocap import bounds, complexity, distillation, label_noise
 from infocap.attribution import gauss_newton_influence, influence, self_confidence
-from infocap.experiments.catalogue import TABLES
+from infocap.experiments.catalogue import CATALOGUE
 from infocap.experiments.noisy_labels.training import METHODS
-from infocap.experiments.profiles import load_profile
 from infocap.information import expected_mutual_information
 from infocap.memorization import forgetting_events, memorization_score
 from infocap.networks import seeded
@@ -328,8 +327,8 @@ def test_langevin_noise_is_drawn_where_the_weights_are(device):
     assert all(loss.isfinite() for loss in trained(device, optimizer=optimizer).losses)
 
 
-SMOKE = load_profile("smoke")
-CELLS = {name: table.cells(SMOKE)[0] for name, table in TABLES.items() if hasattr(table.cells(SMOKE)[0], "device")}
+TABLES, SMOKE = CATALOGUE.tables, CATALOGUE.load_profile("smoke")
+CELLS = {name: SMOKE.cells(name)[0] for name in TABLES if hasattr(SMOKE.cells(name)[0], "device")}
 
 
 @pytest.mark.parametrize("name", CELLS)

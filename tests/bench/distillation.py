@@ -15,10 +15,9 @@ from harness import Row, agree, alternate, row, seconds
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from infocap.distillation import Distillation, distillation_loss, replay, supervision_complexity
+from infocap.experiments.catalogue import CATALOGUE
 from infocap.experiments.distillation import supervision
-from infocap.experiments.distillation.common import augmented_views, network, optimizer, train
-from infocap.experiments.distillation.flips import binary_task
-from infocap.experiments.profiles import load_profile
+from infocap.experiments.distillation.common import augmented_views, binary_task, network, optimizer, train
 from infocap.experiments.streams import stream
 from infocap.networks import build
 from infocap.training import fit
@@ -67,10 +66,10 @@ def student_step() -> Row:
 
 
 def figure() -> Row:
-    cell = replace(supervision.cells(load_profile("quick"))[0], device="cpu")
+    cell = replace(CATALOGUE.load_profile("quick").cells("distillation/supervision")[0], device="cpu")
 
     def teacher() -> None:
-        inputs, labels, _, _ = binary_task(cell, cell.n, cell.test_size, cell.seed)
+        inputs, labels, _, _ = binary_task(cell)
         views = augmented_views(inputs, cell.views, cell.shift, cell.seed)
         train(
             network(cell.teacher, 1, tuple(inputs.shape[1:]), "teacher", cell.seed), views,

@@ -21,9 +21,9 @@ from torch.nn.functional import cross_entropy
 
 from infocap.bounds import SupersampleRuns, all_bounds, complementary_selectors
 from infocap.distillation import Distillation, distillation_loss, replay, supervision_complexity
-from infocap.experiments.noisy_labels.training import WithAuxiliary
 from infocap.label_noise import limit_losses
 from infocap.networks import build
+from infocap.networks.pairs import WithAuxiliary
 from infocap.sample_information import leave_one_out
 from infocap.tangent import ntk
 from infocap.training import fit_many

@@ -8,9 +8,9 @@ from harness import Row, alternate, flops, matmul, of_matmul, row, seconds
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from infocap.experiments.noisy_labels.training import WithAuxiliary
 from infocap.label_noise import limit_losses
 from infocap.networks import build, seeded
+from infocap.networks.pairs import WithAuxiliary
 from infocap.training import BATCHED_BELOW, fit, fit_many
 
 adam = partial(torch.optim.Adam, lr=1e-3, fused=True)

@@ -19,10 +19,9 @@ from pathlib import Path
 import joblib
 from harness import Row, memory_row
 
-from infocap.experiments import catalogue
+from infocap.experiments.catalogue import CATALOGUE
 from infocap.study.provenance import stamp
 from infocap.study.store import Store
-from infocap.study.sweep import collect
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "book" / "_build"
@@ -31,10 +30,10 @@ PARTS = {"noisy_labels": 5, "sample_information": 4, "generalization": 7, "disti
 
 
 def rows() -> Iterator[Row]:
-    profile, store = catalogue.load_profile("quick"), Store(None)
+    profile, store = CATALOGUE.load_profile("quick"), Store(None)
     for part, minutes in PARTS.items():
-        names = [name for name in catalogue.TABLES if name.split("/")[0] == part]
-        tables = {name: collect(name, "quick", catalogue.work(name, profile), store).provenance for name in names}
+        names = [name for name in CATALOGUE.tables if name.split("/")[0] == part]
+        tables = {name: CATALOGUE.collect(name, profile, store).provenance for name in names}
         title, spent = part.replace("_", " "), sum(table["seconds"] for table in tables.values())
         whole = all(table["finished"] == table["cells"] for table in tables.values())
         note = f"{spent:.0f} core seconds, as the cells' records say; chapters take seconds more"
@@ -45,7 +44,7 @@ def rows() -> Iterator[Row]:
             note = "the whole process; " + ", ".join(f"{name} {peak} MiB" for name, peak in peaks.items())
             peak = 2**20 * max(peaks.values())
             yield memory_row(f"memory: largest cell of part {title} in quick / 3 GiB", peak, 3 * 2**30, 1, note)
-    yield from book(sum(len(catalogue.work(name, profile)) for name in catalogue.TABLES))
+    yield from book(sum(len(CATALOGUE.work(name, profile)) for name in CATALOGUE.tables))
 
 
 def book(cells: int) -> Iterator[Row]:

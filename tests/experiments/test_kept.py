@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 from infocap.experiments import kept
-from infocap.experiments.catalogue import CLAIMS, TABLES, work
-from infocap.experiments.profiles import load_profile
+from infocap.experiments.catalogue import CATALOGUE
 from infocap.study.cells import fields as cell_fields
 from infocap.study.store import Record, Store
 from infocap.study.sweep import sweep
@@ -18,13 +17,13 @@ STORED = sorted((Path(__file__).parents[2] / "book" / "results" / "full").glob("
 
 
 def test_what_is_finished_is_written_and_nothing_computed(tmp_path):
-    profile, store = load_profile("smoke"), Store(tmp_path / "store")
-    task = work("distillation/flips", profile)[0]
+    profile, store = CATALOGUE.load_profile("smoke"), Store(tmp_path / "store")
+    task = CATALOGUE.work("distillation/flips", profile)[0]
     result = {"rates": [0.0, 0.5], "adjusted": [1.0, float("nan")]}
     store.put(task.key, Record(task.table, {"panel": "small"}, result, {"device": "cpu", "seconds": 1.0}, {}))
     files = kept.keep(profile, store, tmp_path / "kept")
-    assert [file.name for file in files] == ["scorecard.json", "distillation_flips.json"]
-    [row] = read(files[1]).frame.to_dict("records")
+    assert [file.name for file in files] == ["distillation_flips.json", "scorecard.json"]
+    [row] = read(files[0]).frame.to_dict("records")
     assert row.items() >= {"panel": "small", "rates": [0.0, 0.5], "adjusted": [1.0, None]}.items()
     assert [row[name] for name in ("commit", "device", "seconds")] == [None, "cpu", 1.0]
     assert len(list(store)) == 1
@@ -37,8 +36,8 @@ def record(task, adjusted, seconds, commit):
 
 def test_what_another_run_has_stored_stays(tmp_path):
     """Two runs of parts, in stores of their own; a cell that both have counts once, with the later result."""
-    profile, folder = load_profile("quick"), tmp_path / "kept"
-    tasks = work("distillation/flips", profile)[:3]
+    profile, folder = CATALOGUE.load_profile("quick"), tmp_path / "kept"
+    tasks = CATALOGUE.work("distillation/flips", profile)[:3]
     for run, chosen in (("first", tasks[:2]), ("second", tasks[1:])):
         store = Store(tmp_path / run)
         for task in chosen:
@@ -49,7 +48,7 @@ def test_what_another_run_has_stored_stays(tmp_path):
     assert table.frame["adjusted"].tolist() == [[5.0], [6.0], [6.0]]
     facts = table.provenance
     assert (facts["finished"], facts["seconds"], facts["commit"]) == (3, 6.0, ["first", "second"])
-    assert facts["cells"] == len(work("distillation/flips", profile)) and facts["device"] == "cpu"
+    assert facts["cells"] == len(CATALOGUE.work("distillation/flips", profile)) and facts["device"] == "cpu"
     contents = [file.read_bytes() for file in kept.keep(profile, store, folder)]
     assert [file.read_bytes() for file in kept.keep(profile, store, folder)] == contents
     store = Store(tmp_path / "third")
@@ -62,8 +61,8 @@ def test_what_another_run_has_stored_stays(tmp_path):
 @pytest.mark.parametrize("name", ["distillation_flips.json", "scorecard.json"])
 @pytest.mark.parametrize("content", ["", "3", '[{"claim": "a"}]', '{"claim": 1}'])
 def test_another_file_in_its_place_is_refused_before_any_is_written(name, content, tmp_path):
-    profile, store, folder = load_profile("smoke"), Store(tmp_path / "store"), tmp_path / "kept"
-    task = work("distillation/flips", profile)[0]
+    profile, store, folder = CATALOGUE.load_profile("smoke"), Store(tmp_path / "store"), tmp_path / "kept"
+    task = CATALOGUE.work("distillation/flips", profile)[0]
     store.put(task.key, record(task, [1.0], 1.0, "now"))
     folder.mkdir()
     (folder / name).write_text(content)
@@ -74,36 +73,36 @@ def test_another_file_in_its_place_is_refused_before_any_is_written(name, conten
 
 def test_runs_of_two_profiles_are_not_mixed(tmp_path):
     for name in ("smoke", "quick"):
-        profile, store = load_profile(name), Store(tmp_path / name)
-        task = work("distillation/flips", profile)[0]
+        profile, store = CATALOGUE.load_profile(name), Store(tmp_path / name)
+        task = CATALOGUE.work("distillation/flips", profile)[0]
         store.put(task.key, record(task, [1.0], 1.0, "now"))
-    kept.keep(load_profile("smoke"), Store(tmp_path / "smoke"), tmp_path)
+    kept.keep(CATALOGUE.load_profile("smoke"), Store(tmp_path / "smoke"), tmp_path)
     with pytest.raises(ValueError, match="distillation_flips.json: accepted: rows of distillation/flips in quick with"):
         kept.keep(profile, store, tmp_path)
 
 
 def test_a_verdict_stays_until_another_run_can_give_it(tmp_path):
-    profile, folder = load_profile("smoke"), tmp_path / "kept"
+    profile, folder = CATALOGUE.load_profile("smoke"), tmp_path / "kept"
     kept.keep(profile, Store(tmp_path / "none"), folder)
     path = folder / "scorecard.json"
     rows = json.loads(path.read_text())
     assert rows == []  # nothing was run
-    earlier = [{"claim": claim.name, "profile": "smoke", "verdict": "partly"} for claim in CLAIMS[1:3]]
+    earlier = [{"claim": claim.name, "profile": "smoke", "verdict": "partly"} for claim in CATALOGUE.claims[1:3]]
     path.write_text(json.dumps(earlier))
     kept.keep(profile, Store(tmp_path / "none"), folder)
     assert json.loads(path.read_text()) == earlier
     store = Store(tmp_path / "store")
     for name in ("noisy_labels/toys", "sample_information/toys"):
-        sweep(work(name, profile), {name: TABLES[name].measure}, store, jobs=1, progress=False)
+        sweep(CATALOGUE.work(name, profile), {name: CATALOGUE.tables[name].measure}, store, jobs=1, progress=False)
     kept.keep(profile, store, folder)
     again = {row["claim"]: row["verdict"] for row in json.loads(path.read_text())}
     assert set(again) >= {row["claim"] for row in earlier} and len(again) > 2
-    assert again[CLAIMS[1].name] != "partly"
+    assert again[CATALOGUE.claims[1].name] != "partly"
 
 
 def test_lists_are_dropped_but_for_what_names_a_task():
     frame = pd.DataFrame({"classes": [(2, 4)], "auc": [0.5], "coordinates": [[1, 2]], "data": ["mnist"]})
-    small = kept.KEPT["sample_information/detection"](Table("a/b", "smoke", frame))
+    small = kept.REDUCED["sample_information/detection"](Table("a/b", "smoke", frame))
     assert list(small) == ["classes", "auc", "data"]
 
 
@@ -111,7 +110,8 @@ def test_lists_are_dropped_but_for_what_names_a_task():
 def test_stored_tables_are_small_and_say_where_they_come_from(path):
     stored = read(path)
     assert path.stat().st_size < 250e3 and path.stem == stored.name.replace("/", "_")
-    assert stored.name in kept.KEPT and stored.profile == "full" and len(stored.frame)
+    assert stored.name in CATALOGUE.tables and stored.profile == "full" and len(stored.frame)
+    assert (stored.name in kept.REDUCED) == ("reduced" in stored.frame)
     facts = stored.provenance
     assert facts["finished"] == len(stored.frame) <= facts["cells"]
     assert facts["seconds"] == pytest.approx(stored.frame["seconds"].sum(), abs=0.1)

@@ -113,35 +113,65 @@ def test_what_the_install_cell_does(found, monkeypatch, capsys, tmp_path):
     assert "packages: infocap " in capsys.readouterr().out
 
 
-def figures(cell, modules):
-    """Whether the cell's last expression calls a function of a figures module, or draws with matplotlib itself."""
-    try:
-        body = ast.parse(cell.source).body
-    except SyntaxError:
-        return False
-    calls = [node.func for node in ast.walk(ast.Module(body, [])) if isinstance(node, ast.Call)]
-    names = {ast.unparse(function) for function in calls}
-    last = body[-1].value if body and isinstance(body[-1], ast.Expr) else None
-    drawn = last is not None and isinstance(last, ast.Call) and ast.unparse(last.func).split(".")[0] in modules
-    return drawn or any(name.endswith((".subplots", ".figure", ".show")) and name.startswith("plt.") for name in names)
+def draws(body, known):
+    """Whether statements make a figure: with matplotlib or plots, or by the last expression, which calls what does."""
+    called = {ast.unparse(node.func) for part in body for node in ast.walk(part) if isinstance(node, ast.Call)}
+    makes = {f"{module}.{name}" for module in ("plt", "plots") for name in ("figure", "subplots")} | {"plt.show"}
+    last = body[-1].value if body and isinstance(body[-1], ast.Expr | ast.Return) else None
+    name = ast.unparse(last.func) if isinstance(last, ast.Call) else ""
+    return bool(called & makes) or name in known or name.split(".")[0] in known
 
 
-def figure_modules(path):
-    """Names by which a notebook knows modules called figures, and what it imported from them."""
-    names = set()
+def drawings(path):
+    """The code cells of a notebook that draw a figure.
+
+    A figure is made by matplotlib, by ``infocap.study.plots``, by a module called figures, or by a function that the
+    notebook defines and that does one of these; a cell that only defines such functions shows nothing.
+    """
+    known, found = set(), []
     for cell in cells(path, "code"):
-        for node in ast.walk(ast.parse(cell.source)):
+        try:
+            body = ast.parse(cell.source).body
+        except SyntaxError:  # IPython's own syntax
+            continue
+        for node in ast.walk(ast.Module(body, [])):
             if isinstance(node, ast.ImportFrom | ast.Import):
                 inside = "figures" in (getattr(node, "module", None) or "").rsplit(".", 1)[-1]
-                names |= {a.asname or a.name for a in node.names if inside or a.name.endswith("figures")}
-    return names
+                known |= {a.asname or a.name for a in node.names if inside or a.name.endswith("figures")}
+        for node in body:
+            if isinstance(node, ast.FunctionDef) and draws(node.body, known):
+                known.add(node.name)
+        if draws([node for node in body if not isinstance(node, ast.FunctionDef | ast.ClassDef)], known):
+            found.append(cell)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("sources", "expected"),
+    [
+        (["import matplotlib.pyplot as plt", "plt.subplots()"], [1]),
+        (["figure, axes = plots.subplots(height=3)\nplots.note(figure, 'exact')"], [0]),
+        (
+            ["from infocap.experiments.synthesis import figures", "figures.chain(toys)", "Markdown(figures.words(1))"],
+            [1],
+        ),
+        (["from infocap.experiments.part.figures import chain", "chain(toys)"], [1]),
+        (["def draw(rows):\n    figure, axes = plots.subplots(height=3)\n    return figure", "draw(1)", "1 + 1"], [1]),
+        (["def grid():\n    return plots.subplots(2, height=3)", "def draw():\n    return grid()", "draw()"], [2]),
+        (["def draw():\n    return plots.figure(3)\n\n\ndraw()", "print(draw)"], [0]),
+        (["plots.runs_note('quick', [1])", "style.show(table)", "!ls"], []),
+    ],
+)
+def test_which_cells_draw(sources, expected, tmp_path):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    nbformat.write(notebook, tmp_path / "one.ipynb")
+    assert [cell.source for cell in drawings(tmp_path / "one.ipynb")] == [sources[place] for place in expected]
 
 
 @every_notebook
 def test_figures_say_in_words_what_they_show(path):
-    modules = figure_modules(path)
-    for cell in cells(path, "code"):
-        if figures(cell, modules) and "### BEGIN SOLUTION" not in cell.source:
+    for cell in drawings(path):
+        if "### BEGIN SOLUTION" not in cell.source:
             alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
             assert len(alt) >= 20, f"no mystnb.image.alt: {cell.source.splitlines()[-1]}"
 
@@ -188,10 +218,8 @@ def test_papers_have_the_address_of_the_bibliography(path):
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=str)
 def test_figures_have_a_name_and_a_caption(path):
-    modules = figure_modules(path)
-    for cell in cells(path, "code"):
-        if figures(cell, modules):
-            assert {"name", "caption"} <= set(cell.metadata.get("mystnb", {}).get("figure", {})), cell.source
+    for cell in drawings(path):
+        assert {"name", "caption"} <= set(cell.metadata.get("mystnb", {}).get("figure", {})), cell.source
 
 
 @pytest.mark.parametrize("path", EXERCISES, ids=str)

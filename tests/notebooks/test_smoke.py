@@ -6,7 +6,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from infocap.experiments import catalogue
+from infocap.experiments.catalogue import CATALOGUE
 from infocap.study import runner
 from infocap.study.parts import parts_read
 from infocap.study.store import Store
@@ -18,7 +18,7 @@ BOOK = Path(__file__).resolve().parents[2] / "book"
 def store(tmp_path_factory):
     """The cells of the smoke profile, computed once for all chapters."""
     folder = tmp_path_factory.mktemp("store")
-    progress = catalogue.compute(list(catalogue.TABLES), catalogue.load_profile("smoke"), Store(folder), progress=False)
+    progress = CATALOGUE.compute(list(CATALOGUE.tables), CATALOGUE.load_profile("smoke"), Store(folder), progress=False)
     assert progress.computed and not progress.reused
     return folder
 
@@ -31,9 +31,9 @@ def own(store, tmp_path):
     """Makes a store of the cells that a chapter reads, so that a part that we missed is computed again and noticed."""
 
     def copy(name):
-        parts, profile = parts_read(BOOK / f"{name}.ipynb", catalogue.TABLES), catalogue.load_profile("smoke")
-        for table in catalogue.TABLES:
-            for task in catalogue.work(table, profile) if table.split("/")[0] in parts else []:
+        parts, profile = parts_read(BOOK / f"{name}.ipynb", CATALOGUE.tables), CATALOGUE.load_profile("smoke")
+        for table in CATALOGUE.tables:
+            for task in CATALOGUE.work(table, profile) if table.split("/")[0] in parts else []:
                 target = Store(tmp_path / "own").path(task.key)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.hardlink_to(Store(store).path(task.key))

@@ -1,6 +1,7 @@
 """The whole book as one PDF: `make pdf` builds it on one page and prints that, without a network, in headless Chromium.
 
-Proofs and solutions are unfolded, since paper has no button to open them. Code that is folded on the pages stays out.
+Proofs and solutions are unfolded, since paper has no button to open them. Code that is folded on the pages stays out;
+of source that a chapter shows, the line that names its file stays.
 """
 
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 BUILD = Path(__file__).parents[2] / "book/_build"
 UNFOLD = """() => {
-  document.querySelectorAll("article details:not(.hide)").forEach(details => details.open = true);
+  document.querySelectorAll("article details:not(.hide, .source > *)").forEach(details => details.open = true);
   document.querySelectorAll("article .toggle-button-hidden").forEach(button => button.click());
   document.documentElement.dataset.theme = "light";
 }"""

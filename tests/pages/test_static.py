@@ -49,6 +49,17 @@ def test_no_cell_failed_or_complained(soups):
     report(problems)
 
 
+def test_no_page_shows_markup(soups):
+    """A fence that Markdown does not take for one, such as with a backtick in its title, shows all that follows."""
+    markup = re.compile(r"`{3}|:{3,}\s*\{|\{[a-z][a-z-]*\}`|\{(dropdown|code-block|code-cell|admonition|figure|note)\}")
+    problems = []
+    for name, soup in soups.items():
+        for tag in [] if name.startswith("_modules/") else soup.select("article"):
+            shown = "".join(text for text in tag.strings if not text.find_parent(class_="highlight-markdown"))
+            problems += [f"{name}: {shown[found.start() :][:80]!r}" for found in markup.finditer(shown)]
+    report(problems)
+
+
 def anchors(soup):
     return {tag["id"] for tag in soup.find_all(id=True)} | {tag["name"] for tag in soup.select("a[name]")}
 
@@ -136,9 +147,29 @@ def test_references_lead_to_what_they_name(soups):
 
 def test_code_leads_to_the_pages_of_the_library(soups):
     for name, soup in soups.items():
-        if re.match(r"[a-z_]+/(?!exercises)", name) and not name.startswith("api/"):
+        if re.match(r"[a-z]\w*/(?!exercises)", name) and not name.startswith("api/"):
             links = [link["href"] for link in soup.select("div.cell_input a.sphinx-codeautolink-a")]
             assert [link for link in links if link.startswith("../api/") and "#infocap." in link], name
+
+
+def test_entries_of_the_library_lead_to_their_source(soups):
+    """And the source leads back. What links where is checked with all other links."""
+    problems = []
+    for name, soup in soups.items():
+        if re.match("api/(?!index)", name):
+            entries = soup.select("dl.py.function > dt, dl.py.class > dt")
+            assert entries, name
+            problems += [f"{name}: {entry['id']}" for entry in entries if not entry.select("a[href*='_modules/']")]
+        elif re.match("_modules/infocap/", name):
+            functions = soup.select(".viewcode-block")
+            problems += [f"{name}: {tag['id']}" for tag in functions if not tag.select("a[href*='/api/']")]
+    report(problems)
+
+
+def test_shown_source_has_addresses(soups):
+    links = [(name, link) for name, soup in soups.items() for link in soup.select("a[data-source]")]
+    without = [(name, link["data-source"]) for name, link in links if "_modules/infocap/" not in link.get("href", "")]
+    report([f"{name}: {target}" for name, target in without])
 
 
 def test_every_page_is_in_the_contents(soups, chapters):

@@ -5,14 +5,12 @@ import itertools
 import os
 import sys
 from textwrap import dedent
-from types import SimpleNamespace
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field
 
-from infocap.study import cells, profiles
-from infocap.study.claims import Claim, exceeds
-from infocap.study.sweep import sweep, tasks
+from infocap.study import cells
+from infocap.study.catalogue import Catalogue
+from infocap.study.claims import claim, exceeds
 
 TABLE = '''
 """A table."""
@@ -32,9 +30,7 @@ class Cell:
     seed: int = 0
 
 
-def cells(profile):
-    """All toys."""
-    return [Cell(x, seed) for seed in range(profile.seeds) for x in profile.xs]
+GRID = {"seeds": "seed", "xs": "x"}
 
 
 def measure(cell):
@@ -95,73 +91,38 @@ def package(tmp_path, monkeypatch):
     return Package(folder)
 
 
-class Size(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-    name: str
-    device: str
-    xs: list[int]
-    seeds: int = Field(ge=1)
+@pytest.fixture
+def profiles(tmp_path):
+    """Writes the three profiles of some tables: three numbers, and one, two or three seeds."""
 
+    def write(*tables):
+        folder = tmp_path / "profiles"
+        folder.mkdir()
+        for name, seeds in {"smoke": [0], "quick": [0, 1], "full": [0, 1, 2]}.items():
+            panels = "".join(f"[{table}.main]\nxs = [1, 2, 3]\nseeds = {seeds}\n" for table in tables)
+            (folder / f"{name}.toml").write_text(f'device = "cpu"\n{panels}')
+        return folder
 
-def with_functions(book):
-    """Adds what every catalogue does with its tables."""
-    book.work = lambda name, profile: tasks(name, book.TABLES[name], profile)
-
-    def compute(names, profile, store, **options):
-        work = [task for name in names for task in book.work(name, profile)]
-        return sweep(work, {name: book.TABLES[name].measure for name in names}, store, **options)
-
-    book.compute = compute
-    return book
+    return write
 
 
 @pytest.fixture
-def catalogue(package, tmp_path):
-    """What ``infocap.experiments.catalogue`` is to the book."""
-    folder = tmp_path / "profiles"
-    folder.mkdir()
-    for name, seeds in {"smoke": 1, "quick": 2, "full": 3}.items():
-        (folder / f"{name}.toml").write_text(f'device = "cpu"\nxs = [1, 2, 3]\nseeds = {seeds}\n')
+def catalogue(package, profiles):
+    """What ``infocap.experiments.catalogue`` has for the book."""
 
-    def rule(table, profile):
+    @claim("toy/positive", "y exceeds one half.", kind="book", source="here", table="toy/table")
+    def positive(table):
         return exceeds(table.frame["y"].tolist(), 0.5, "y")
 
-    book = SimpleNamespace(
-        TABLES={"toy/table": package.load()},
-        CLAIMS=[Claim("toy/positive", "y exceeds one half.", "book", "here", "toy/table", rule)],
-        load_profile=lambda name="quick", settings=(): profiles.load(Size, folder, name, settings),
-    )
-    return with_functions(book)
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-    xs: list[int]
-    seeds: int
-
-
-class TwoParts(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-    name: str
-    device: str
-    one: Section
-    two: Section
+    return Catalogue({"toy/table": package.load()}, [positive], profiles("toy.table"))
 
 
 @pytest.fixture
-def two_parts(package, tmp_path):
+def two_parts(package, profiles):
     """A catalogue of two parts, each with its section of the profile, its folder of code and one table."""
-    folder = tmp_path / "profiles"
-    folder.mkdir()
-    for name in ("smoke", "quick", "full"):
-        sections = "".join(f"[{part}]\nxs = [1, 2, 3]\nseeds = 1\n" for part in ("one", "two"))
-        (folder / f"{name}.toml").write_text(f'device = "cpu"\n{sections}')
     for part in ("one", "two"):
         package.write(f"{part}/__init__", "")
-        package.write(f"{part}/table", TABLE.replace("profile.", f"profile.{part}."))
+        package.write(f"{part}/table", TABLE)
     modules = {"one": package.load("one.table"), "two": importlib.import_module(f"{package.name}.two.table")}
-    book = SimpleNamespace(
-        TABLES={f"{part}/table": module for part, module in modules.items()},
-        load_profile=lambda name="quick", settings=(): profiles.load(TwoParts, folder, name, settings),
-    )
-    return with_functions(book)
+    folder = profiles("one.table", "two.table")
+    return Catalogue({f"{part}/table": module for part, module in modules.items()}, [], folder)

@@ -1,10 +1,16 @@
 """A key changes with everything that decides a result, and with nothing else."""
 
+import importlib
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
-from infocap.experiments import catalogue as book
+import infocap.networks
+from infocap.experiments.catalogue import CATALOGUE
+from infocap.experiments.noisy_labels import methods
+from infocap.experiments.noisy_labels.methods import METHODS
+from infocap.networks import NETWORKS
 from infocap.study import cells
 from infocap.study.cells import code_fingerprint, fields, key
 
@@ -17,11 +23,13 @@ def test_every_field_changes_the_key(package):
 
 
 def test_every_field_of_a_real_cell_changes_its_key():
-    module = book.TABLES["noisy_labels/training"]
-    cell = module.cells(book.load_profile("smoke"))[0]
+    cell = next(cell for cell in CATALOGUE.load_profile("smoke").cells("noisy_labels/training") if not cell.dropout)
     other = {str: lambda v: v + "x", int: lambda v: v + 1, float: lambda v: v + 0.5, bool: lambda v: not v}
     other[tuple] = lambda v: (*v, 1)
-    keys = [key(replace(cell, **{name: other[type(value)](value)})) for name, value in vars(cell).items()]
+    named = {"method": "MAE", "network": "cnn"}  # names that must be known
+    keys = [
+        key(replace(cell, **{name: named.get(name) or other[type(value)](value)})) for name, value in vars(cell).items()
+    ]
     assert len({key(cell), *keys}) == 1 + len(keys)
 
 
@@ -79,7 +87,9 @@ def test_a_cell_without_source_is_refused():
         x: int
 
     Cell.__module__ = "typed_at_a_prompt"
-    with pytest.raises(ValueError, match="module: got 'typed_at_a_prompt', which has no source file; accepted"):
+    with pytest.raises(
+        ValueError, match="module: got 'typed_at_a_prompt', which has no source file to count; accepted"
+    ):
         key(Cell(1))
 
 
@@ -91,15 +101,96 @@ def test_fields_are_what_json_makes_of_them():
     assert fields(Cell((16, 8))) == {"widths": [16, 8]}
 
 
-@pytest.mark.parametrize("name", book.TABLES)
-def test_tables_do_not_depend_on_the_machinery(name):
-    """Otherwise a better error message in the command line would recompute every result."""
-    seen, pending = set(), [book.TABLES[name].__name__]
+def imported(*modules):
+    """The modules whose code counts."""
+    seen, pending = set(), list(modules)
     while pending:
         module = pending.pop()
         found = cells._read(module)
         if found and module not in seen:
             seen.add(module)
             pending += [other for other in found[1] if other.split(".")[0] == "infocap"]
+    return seen
+
+
+@pytest.mark.parametrize("name", CATALOGUE.tables)
+def test_tables_do_not_depend_on_the_machinery(name):
+    """Otherwise a better error message in the command line would recompute every result."""
+    seen = imported(CATALOGUE.tables[name].__name__)
     assert len(seen) > 1
-    assert not [module for module in seen if module.startswith("infocap.study")]
+    assert {module for module in seen if module.startswith("infocap.study")} <= {"infocap.study.fields"}
+
+
+METHOD_PACKAGES = [methods]
+FIXED = {}  # networks that a table always builds, and imports by name
+FILES = {  # of methods and architectures: what a cell's name decides, and nothing else
+    f"{package.__name__}.{path.stem}"
+    for package in [infocap.networks, *METHOD_PACKAGES]
+    for path in Path(package.__file__).parent.glob("*.py")
+    if path.stem not in ("__init__", "pairs")
+}
+
+
+@pytest.mark.parametrize("name", CATALOGUE.tables)
+def test_a_cells_methods_and_networks_are_in_its_key_and_others_are_not(name):
+    """No measured module imports one statically; the cell names those of its own."""
+    module = CATALOGUE.tables[name]
+    static = imported(module.__name__) & FILES
+    allowed = {f"infocap.networks.{name}" for name in FIXED.get(name, ())}
+    assert static <= allowed, static - allowed
+    for cell in {type(cell).__name__ + repr(getattr(cell, "network", "")): cell for cell in cells_of(name)}.values():
+        named = [getattr(cell, field) for field in ("method", "network", "teacher", "student") if hasattr(cell, field)]
+        for registry, value in [(METHODS if value in METHODS else NETWORKS, value) for value in named]:
+            assert registry.module(value) in cell.code(), (name, value)
+
+
+NEW = """from {package} import {name}
+
+
+@{register}("new")
+def new({arguments}):
+    return None
+"""
+
+
+def test_a_new_method_or_network_leaves_the_keys_of_all_other_cells_as_they_are(monkeypatch, tmp_path):
+    """As files beside the book's, which a registry finds; each changes nothing but what names it."""
+    before = {name: [key(cell) for cell in cells_of(name)] for name in CATALOGUE.tables}
+    for package, text in [
+        (methods, NEW.format(package=methods.__name__, name="method", register="method", arguments="cell, split")),
+        (
+            infocap.networks,
+            NEW.format(package="infocap.networks", name="NETWORKS", register="NETWORKS.register", arguments="n"),
+        ),
+    ]:
+        folder = tmp_path / package.__name__
+        folder.mkdir()
+        (folder / "brand_new.py").write_text(text)
+        monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
+    fresh = (METHODS, NETWORKS)
+    for registry in fresh:
+        monkeypatch.setattr(registry, "_complete", False)
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    importlib.invalidate_caches()
+    cells.code_fingerprint.cache_clear()
+    cells._read.cache_clear()
+    assert "new" in METHODS and "new" in NETWORKS  # found
+    assert {name: [key(cell) for cell in cells_of(name)] for name in CATALOGUE.tables} == before
+    cell = cells_of("noisy_labels/training")[0]
+    assert "infocap.experiments.noisy_labels.methods.brand_new" in replace(cell, method="new").code()
+    assert key(replace(cell, method="new")) != key(cell)
+
+
+def test_a_method_of_a_notebook_cannot_be_stored():
+    """It has no file that could enter the key: a result would be found again after the function has changed."""
+
+    def mine(cell, split): ...
+
+    mine.__module__ = "__main__"
+    cell = cells_of("noisy_labels/training")[0]
+    with METHODS.lent("my loss", mine), pytest.raises(ValueError, match="module: got '__main__', which has no source"):
+        key(replace(cell, method="my loss"))
+
+
+def cells_of(name):
+    return CATALOGUE.load_profile("smoke").cells(name)

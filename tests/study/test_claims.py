@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import ModuleType
 
 import nbformat
 import pandas as pd
@@ -9,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infocap.experiments import catalogue as book
+from infocap.experiments.catalogue import CATALOGUE
+from infocap.experiments.noisy_labels import claims as some_claims
 from infocap.study.claims import (
     Claim,
     Decision,
@@ -17,11 +19,11 @@ from infocap.study.claims import (
     NotRun,
     Verdict,
     agrees,
+    claims_of,
     decide,
     exceeds,
     holds,
     in_each,
-    panel,
     scorecard,
     stays_below,
     within,
@@ -84,20 +86,21 @@ def test_statistical_rules_carry_their_numbers():
     assert holds(True, "exact").estimates == ()
 
 
-def test_a_panel_is_whole_or_not_run():
-    cells = [Cell(kind) for kind in "aab"]
-    frame = pd.DataFrame({"kind": ["a", "b", "a"], "y": [0, 1, 2]})
-    assert panel(Table("toy", "smoke", frame), cells, "a", "kind")["y"].to_dict() == {0: 0, 2: 2}
-    for rows in (frame[:2], frame[:0], pd.DataFrame()):
-        with pytest.raises(NotRun, match="kind a: [01] of 2 cells were run"):
-            panel(Table("toy", "smoke", rows), cells, "a", "kind")
-    with pytest.raises(NotRun, match="kind c: 0 of 0 cells were run"):
-        panel(Table("toy", "smoke", frame), cells, "c", "kind")
+def test_a_claim_is_its_rule_and_stands_where_it_is_defined():
+    found = claims_of(some_claims)
+    assert found and all(isinstance(one, Claim) for one in found)
+    names = [one.rule.__name__ for one in found]
+    assert names == [name for name in vars(some_claims) if name in names]
+    (first,) = [one for one in found if one.name == "noisy-labels/fano-toys"]
+    assert first.rule.__doc__.startswith("Exact: equality") and first.statement.endswith(".")
+    with pytest.raises(NotRun):
+        first(TABLE)  # a claim is called as its rule
 
 
-class Cell:
-    def __init__(self, kind):
-        self.kind = kind
+def test_a_claim_that_is_imported_counts_where_it_was_defined(monkeypatch):
+    other = ModuleType("other")
+    other.borrowed = claims_of(some_claims)[0]
+    assert claims_of(other) == [] and claims_of(other, some_claims) == claims_of(some_claims)
 
 
 def test_no_runs_is_not_a_failure():
@@ -110,32 +113,32 @@ def claim(rule):
 
 
 def test_missing_rows_are_not_run():
-    def rule(table, profile):
-        raise NotRun(f"panel main in {profile}")
+    def rule(table):
+        return holds(bool(table.panel("main")["y"].all()), "")
 
-    assert decide(claim(rule), TABLE, "smoke") == Decision(Verdict.NOT_RUN, "panel main in smoke")
+    assert decide(claim(rule), TABLE) == Decision(Verdict.NOT_RUN, "panel main: not in this profile")
 
 
 def test_an_empty_table_is_not_run_whatever_the_rule():
     empty = Table("toy", "smoke", pd.DataFrame())
-    decision = decide(claim(lambda table, profile: holds(table.frame["y"].all(), "")), empty, None)
+    decision = decide(claim(lambda table: holds(table.frame["y"].all(), "")), empty)
     assert decision == Decision(Verdict.NOT_RUN, "no cell of toy was run")
 
 
 def test_a_broken_rule_is_an_error_not_a_verdict():
     with pytest.raises(KeyError, match="no_such_column"):
-        decide(claim(lambda table, profile: holds(table.frame["no_such_column"].all(), "")), TABLE, None)
+        decide(claim(lambda table: holds(table.frame["no_such_column"].all(), "")), TABLE)
 
 
 def test_scorecard_has_a_row_per_claim():
-    def rule(table, profile):
+    def rule(table):
         """All exceed.
 
         The rest is not shown.
         """
-        return holds(bool((table.frame["y"] > profile).all()), "all")
+        return holds(bool((table.frame["y"] > 1.5).all()), "all")
 
-    (row,) = scorecard([claim(rule)], {"toy": TABLE}, 1.5).to_dict("records")
+    (row,) = scorecard([claim(rule)], {"toy": TABLE}).to_dict("records")
     assert row == {
         "claim": "part/claim", "part": "toy", "statement": "A sentence.", "rule": "All exceed.", "kind": "book",
         "source": "here", "thesis": "93.1 %", "verdict": "not reproduced", "evidence": "all", "estimates": [],
@@ -144,10 +147,10 @@ def test_scorecard_has_a_row_per_claim():
 
 
 def test_the_books_claims_are_complete():
-    names = [claim.name for claim in book.CLAIMS]
+    names = [claim.name for claim in CATALOGUE.claims]
     assert len(names) == len(set(names))
-    for item in book.CLAIMS:
-        assert item.kind in ("theorem", "paper", "book") and item.table in book.TABLES
+    for item in CATALOGUE.claims:
+        assert item.kind in ("theorem", "paper", "book") and item.table in CATALOGUE.tables
         assert item.statement.endswith(".") and item.source
         # A verdict that is not "reproduced" is explained; a theorem that fails would be a fault of the book.
         assert item.note.endswith(".") or (item.kind == "theorem" and not item.note), item.name
@@ -160,16 +163,16 @@ def test_every_claim_has_a_place_in_a_chapter():
     labels |= {
         label for cell in cells for label in re.findall(r"(?m)^(?::label: |\()([a-z0-9-]+)(?:\)=)?$", cell.source)
     }
-    assert {item.figure for item in book.CLAIMS} <= labels
+    assert {item.figure for item in CATALOGUE.claims} <= labels
 
 
 def test_the_scorecard_has_a_section_for_each_part_and_no_other():
     cells = nbformat.read(BOOK / "scorecard.ipynb", as_version=4).cells
     sections = re.findall(r'section\(rows, "(\w+)"\)', "\n".join(cell.source for cell in cells))
-    assert sections == list(dict.fromkeys(item.table.split("/")[0] for item in book.CLAIMS))
+    assert sections == list(dict.fromkeys(item.table.split("/")[0] for item in CATALOGUE.claims))
 
 
 def test_without_any_result_every_claim_of_the_book_is_not_run():
-    tables = {name: Table(name, "smoke", pd.DataFrame()) for name in book.TABLES}
-    rows = scorecard(book.CLAIMS, tables, book.load_profile("smoke"))
+    tables = {name: Table(name, "smoke", pd.DataFrame()) for name in CATALOGUE.tables}
+    rows = scorecard(CATALOGUE.claims, tables)
     assert set(rows["verdict"]) <= {"not run in this profile"}

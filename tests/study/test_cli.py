@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 
 from infocap.study import cli, doctor, runner
 from infocap.study.store import Store
-from infocap.study.sweep import tasks
 
 
 @pytest.fixture
@@ -43,9 +42,9 @@ def test_sweep_then_claims(invoke):
 
 
 def test_settings_and_device_change_the_cells(invoke, tmp_path):
-    assert "computed 2" in invoke("sweep", "--profile", "smoke", "--set", "xs=[5, 6]", "--jobs", "1")
+    assert "computed 2" in invoke("sweep", "--profile", "smoke", "--set", "toy.table.main.xs=[5, 6]", "--jobs", "1")
     assert {Store(tmp_path / "store").get(key).fields["x"] for key in Store(tmp_path / "store")} == {5, 6}
-    with pytest.raises(ValueError, match="device: got 3"):
+    with pytest.raises(ValueError, match="device: got 3; accepted: cpu, cuda"):
         invoke("sweep", "--profile", "smoke", "--set", "device=3")
 
 
@@ -77,14 +76,14 @@ def test_looking_after_the_store(invoke, tmp_path):
     assert "6 records, 1 damaged" in output and f"{key}.safetensors; it will be computed again" in output
     assert invoke("store", "prune", "--profile", "smoke").startswith("freed 0.0 MB")
     assert len(list(Store(tmp_path / "store"))) == 3
-    invoke("sweep", "--profile", "smoke", "--set", "xs=[9]", "--jobs", "1")
+    invoke("sweep", "--profile", "smoke", "--set", "toy.table.main.xs=[9]", "--jobs", "1")
     invoke("store", "prune")
     assert len(list(Store(tmp_path / "store"))) == 3  # a cell of no profile went
 
 
 def test_prune_keeps_results_whose_data_is_not_at_hand(invoke, catalogue, package, tmp_path):
     package.replace("table", "seed: int = 0", "seed: int = 0\n    data: str = 'folder:disk'")
-    catalogue.TABLES["toy/table"] = package.load()
+    catalogue.tables["toy/table"] = package.load()
     at_hand = True
 
     def checksum(name):
@@ -92,7 +91,7 @@ def test_prune_keeps_results_whose_data_is_not_at_hand(invoke, catalogue, packag
             raise ValueError(f"name: {name} is not there")
         return "abc"
 
-    catalogue.work = lambda name, profile: tasks(name, catalogue.TABLES[name], profile, checksum)
+    object.__setattr__(catalogue, "data_checksum", checksum)
     invoke("sweep", "--profile", "smoke", "--jobs", "1")
     at_hand = False
     invoke("store", "prune")
@@ -118,13 +117,13 @@ def make_book(tmp_path, code, *names):
 def test_run(invoke, tmp_path, monkeypatch):
     book = make_book(tmp_path, "print(profile, settings)")
     monkeypatch.setattr(runner, "render", lambda book: book / "_build" / "html" / "index.html")
-    command = ["run", "--book", str(book), "--profile", "smoke", "--jobs", "1", "--set", "xs=[1]"]
+    command = ["run", "--book", str(book), "--profile", "smoke", "--jobs", "1", "--set", "toy.table.main.xs=[1]"]
     output = invoke(*command)
     assert "cells: reused 0, computed 1" in output and str(book / "_build" / "html" / "index.html") in output
     content = json.loads((book / "_build" / "tables" / "smoke" / "toy" / "table.json").read_text())
     assert [row["x"] for row in content["rows"]] == [1] and content["provenance"]["finished"] == 1
     staged = (book / "_build" / "stage" / "toy" / "one.ipynb").read_text()
-    assert "smoke ['xs=[1]']" in staged
+    assert "smoke ['toy.table.main.xs=[1]']" in staged
     assert "toy/one: " in output and "(new)" in output and "chapters: reused 0, computed 1" in output
     first = json.loads((book / "_build" / "html" / "manifest.json").read_text())
     again = invoke(*command)
@@ -132,8 +131,8 @@ def test_run(invoke, tmp_path, monkeypatch):
     second = json.loads((book / "_build" / "html" / "manifest.json").read_text())
     check_manifests(first, second)
     page = (book / "_build" / "stage" / "_status.md").read_text()
-    assert "Profile `smoke` with `` xs=[1] ``, device `cpu`" in page and "1 reused, 0 computed" in page
-    last = r"20\d\d-\d\d-\d\d \d\d:\d\d UTC, \w+(\+changes)?, `smoke` with `` xs=\[1\] ``"
+    assert "Profile `smoke` with `` toy.table.main.xs=[1] ``, device `cpu`" in page and "1 reused, 0 computed" in page
+    last = r"20\d\d-\d\d-\d\d \d\d:\d\d UTC, \w+(\+changes)?, `smoke` with `` toy\.table\.main\.xs=\[1\] ``"
     assert re.search(
         rf"\| \[toy / one\]\(/toy/one\.ipynb\) \| reused \| \d+\.\d \| \d+\.\d s, cell \d \| {last} \|", page
     )
@@ -142,7 +141,7 @@ def test_run(invoke, tmp_path, monkeypatch):
 
 def check_manifests(first, second):
     """A build, and one after it that reuses everything."""
-    assert (first["profile"], first["settings"], first["device"]) == ("smoke", ["xs=[1]"], "cpu")
+    assert (first["profile"], first["settings"], first["device"]) == ("smoke", ["toy.table.main.xs=[1]"], "cpu")
     assert {"commit", "lock", "python", "system", "packages"} <= set(first) and datetime.fromisoformat(first["built"])
     assert set(first["seconds"]) == {"cells", "chapters", "pages"}
     assert first["cells"] == {"reused": 0, "computed": 1, "skipped": []} and second["cells"]["reused"] == 1
@@ -182,11 +181,11 @@ def test_a_changed_key_recomputes_only_what_depends_on_it(two_parts, monkeypatch
         return CliRunner().invoke(cli.make_app(two_parts), [*options, *words], catch_exceptions=False).output
 
     assert "cells: reused 0, computed 6" in run() and list(executed) == ["one/chapter", "two/chapter", "summary"]
-    output = run("--set", "two.seeds=2")
+    output = run("--set", "two.table.main.seeds=[0, 1]")
     assert "cells: reused 6, computed 3" in output
-    assert executed == {"two/chapter": ["two.seeds=2"], "summary": ["two.seeds=2"]}
-    assert "two/chapter: 0.0 s (changed: cells, parameters, profile)" in output and "reused 1, computed 2" in output
-    assert "cells: reused 9" in run("--set", "two.seeds=2") and not executed
+    assert executed == {"two/chapter": ["two.table.main.seeds=[0, 1]"], "summary": ["two.table.main.seeds=[0, 1]"]}
+    assert "two/chapter: 0.0 s (changed: cells, parameters)" in output and "reused 1, computed 2" in output
+    assert "cells: reused 9" in run("--set", "two.table.main.seeds=[0, 1]") and not executed
     assert "cells: reused 6, computed 0" in run() and list(executed) == ["two/chapter", "summary"]
     assert "cells: reused 3, computed 0" in run("--only", "one/chapter") and not executed
     run("--set", "device=cuda")
@@ -196,9 +195,9 @@ def test_a_changed_key_recomputes_only_what_depends_on_it(two_parts, monkeypatch
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("one.sed=2", "error: set: no key 'one.sed'; the nearest is 'one.seeds'"),
-        ("one.seeds=two", "error: one.seeds: got 'two'; input should be a valid integer"),
-        ("one.xs=1", "error: one.xs: got 1; input should be a valid list"),
+        ("one.table.main.sed=2", "error: set: no key 'one.table.main.sed'; the nearest is 'one.table.main.seeds'"),
+        ("one.table.main.seeds=[two]", "error: one.table.main.seeds: got '[two]'; accepted: a list"),
+        ("one.table.main.xs=[true]", "error: one.table.main.xs.0: got True; input should be a valid integer"),
         ("one", "error: set: got 'one'; accepted: key=value"),
     ],
 )
@@ -210,29 +209,13 @@ def test_wrong_settings_are_refused_before_anything_runs(two_parts, monkeypatch,
 
 
 TINY = """
-from types import SimpleNamespace
-
-from pydantic import BaseModel
+from pathlib import Path
 
 from infocap.study import cli
-from infocap.study.sweep import Progress
-
-
-class Profile(BaseModel):
-    name: str
-    device: str = "cpu"
-
-
-def load_profile(name, settings=()):
-    return Profile(name=name)
-
-
-def compute(names, profile, store, jobs):
-    return Progress(0, 0)
-
+from infocap.study.catalogue import Catalogue
 
 if __name__ == "__main__":
-    cli.main(SimpleNamespace(TABLES={}, load_profile=load_profile, compute=compute))
+    cli.main(Catalogue({}, [], Path("profiles")))
 """
 
 
@@ -240,6 +223,9 @@ def test_make_book_fails_with_the_place_and_keeps_the_notebook(tmp_path):
     """From the shell, with the project's Makefile and a command line without experiments."""
     book = make_book(tmp_path, "a = 1\n1 / 0")
     (tmp_path / "tiny.py").write_text(TINY)
+    (tmp_path / "profiles").mkdir()
+    for profile in ("quick", "full"):
+        (tmp_path / "profiles" / f"{profile}.toml").touch()
     makefile = Path(__file__).parents[2] / "Makefile"
     command = ["make", "-f", str(makefile), "-o", "setup", "book", f"INFOCAP={sys.executable} tiny.py", "ONLY=toy/one"]
     command += [f"STORE={tmp_path / 'store'}"]
@@ -271,9 +257,15 @@ def test_a_chapter_that_raises_is_a_message_and_an_exit_code(catalogue, monkeypa
     ("words", "message"),
     [
         (["sweep", "--profile", "quik"], "error: profile: no profile 'quik'; accepted: full, quick, smoke"),
-        (["sweep", "--set", "sed=1"], "error: set: no key 'sed'; the nearest is 'seeds'"),
+        (
+            ["sweep", "--set", "toy.table.main.sed=1"],
+            "error: set: no key 'toy.table.main.sed'; the nearest is 'toy.table.main.seeds'",
+        ),
         (["sweep", "--shard", "3/3"], "error: shard: got 3/3; accepted: i/n with 0 <= i < n"),
-        (["sweep", "--set", "xs=[13]", "--set", "seeds=1", "--jobs", "1"], "error: 1 of 1 cells failed"),
+        (
+            ["sweep", "--set", "toy.table.main.xs=[13]", "--profile", "smoke", "--jobs", "1"],
+            "error: 1 of 1 cells failed",
+        ),
         (["run", "--book", "nowhere"], "error: book: got 'nowhere', which has no _toc.yml"),
     ],
 )

@@ -4,7 +4,7 @@ import contextlib
 import io
 import json
 import sys
-from pathlib import Path
+import tomllib
 
 import nbformat
 import pandas as pd
@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_notebook
 
-import infocap.experiments.profiles as book_profiles
-from infocap.experiments.profiles import Profile, load_profile
+from infocap.experiments.catalogue import CATALOGUE
 from infocap.study import cli, profiles, runner
-from infocap.study.profiles import ProfileError
+from infocap.study.catalogue import Catalogue
+from infocap.study.profiles import Profile, ProfileError
 from infocap.study.scorecard import with_stored
 from infocap.study.store import Store
 from infocap.study.sweep import Progress
@@ -66,15 +66,28 @@ def outcome(catalogue, monkeypatch, words):
     return (1, code) if isinstance(code, str) else (code, errors.getvalue().rstrip("\n"))
 
 
+KEY = "toy.table.main"
 WORDS = [
     *("run", "sweep", "claims", "store", "list", "verify", "prune", "doctor", "smoke", "quick", "full", "cpu", "0/1"),
     *("--profile", "--only", "--set", "--store", "--jobs", "--book", "--shard", "--scheduler", "--device", "--json"),
-    *("toy", "toy/table", "xs=[1]", "xs=[1", "seeds=0", "seeds=1e400", "seeds.x=1", "xs", "=", "1", "-1", "1/0"),
+    *(
+        "toy",
+        "toy/table",
+        f"{KEY}.xs=[1]",
+        f"{KEY}.xs=[1",
+        f"{KEY}.seeds=0",
+        f"{KEY}.seeds=[1e400]",
+        "xs",
+        "=",
+        "1",
+        "-1",
+        "1/0",
+    ),
     *("9" * 30, "1.5", "nan", "--help", "--jobs=", "--set=", "-h", "--install-completion", "nowhere", "/dev/null"),
 ]
 OPTIONS = {
     "--profile": ["smoke", "quick", "full", "quik", "../smoke"],
-    "--set": ["xs=[1]", "xs=[1", "seeds=2", "seeds=0", "seeds=1e400", "sed=1", "xs"],
+    "--set": [f"{KEY}.{text}" for text in ("xs=[1]", "xs=[1", "seeds=[2]", "seeds=0", "seeds=[1e400]", "sed=1", "xs")],
     "--store": ["here", "/dev/null", "/proc/nowhere"],
 }
 
@@ -100,7 +113,7 @@ def idle(catalogue, monkeypatch, tmp_path):
     monkeypatch.setattr(cli, "cluster", lambda scheduler: contextlib.nullcontext())
     monkeypatch.setattr(cli.checks, "main", lambda: 0)
     monkeypatch.setattr(Store, "prune", lambda store, keep: 0)
-    catalogue.compute = lambda names, profile, store, **options: Progress(0, 0)
+    monkeypatch.setattr(Catalogue, "compute", lambda self, names, profile, store, **options: Progress(0, 0))
     return catalogue
 
 
@@ -122,19 +135,18 @@ def test_command_lines(idle, monkeypatch):
     assert all(codes.count(code) > 20 for code in (0, 1, 2))  # all three are met
 
 
-known = list(profiles.keys(load_profile("smoke").model_dump()))
+smoke = (CATALOGUE.profiles / "smoke.toml").read_text(encoding="utf-8")
+quick = (CATALOGUE.profiles / "quick.toml").read_text(encoding="utf-8")
+known = ["device", *profiles._known(CATALOGUE.tables, tomllib.loads(quick))]
 
 
 @cases("settings")
 @given(st.sampled_from(known) | texts, st.sampled_from(["=", "", "==", " = "]), texts | values.map(repr))
 def test_settings(key, equals, value):
     try:
-        assert isinstance(load_profile("smoke", [f"{key}{equals}{value}"]), Profile)
+        assert isinstance(CATALOGUE.load_profile("smoke", [f"{key}{equals}{value}"]), Profile)
     except ProfileError as error:
         assert is_one_line(f"error: {cli._one_line(str(error))}") and len(str(error)) < 2000
-
-
-smoke = (Path(book_profiles.__file__).parent / "smoke.toml").read_text(encoding="utf-8")
 
 
 @st.composite
@@ -165,20 +177,21 @@ def profile_files(draw):
 
 def test_profiles(tmp_path):
     refused = []
+    (tmp_path / "quick.toml").write_text(quick)  # which smoke extends
 
     @cases("profiles")
     @given(profile_files())
     def check(content):
         (tmp_path / "mine.toml").write_bytes(content)
         try:
-            profiles.load(Profile, tmp_path, "mine")
+            profiles.load(CATALOGUE.tables, tmp_path, "mine")
         except ProfileError as error:
             refused.append(str(error))
             assert is_one_line(f"error: {cli._one_line(str(error))}") and len(str(error)) < 2000
             assert str(error).startswith(str(tmp_path / "mine.toml"))
 
     check()
-    assert len(refused) > CASES["profiles"] / 2
+    assert len(refused) > CASES["profiles"] / 3
 
 
 @st.composite

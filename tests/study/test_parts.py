@@ -25,7 +25,7 @@ def read(tmp_path, tables, *code, folder="one"):
     ],
 )
 def test_a_chapter_reads_its_own_part(two_parts, tmp_path, code):
-    assert read(tmp_path, two_parts.TABLES, "1 + 1", code) == {"one"}
+    assert read(tmp_path, two_parts.tables, "1 + 1", code) == {"one"}
 
 
 @pytest.mark.parametrize(
@@ -47,16 +47,16 @@ def test_a_chapter_reads_its_own_part(two_parts, tmp_path, code):
     ],
 )
 def test_a_chapter_reads_what_its_code_names(two_parts, tmp_path, code):
-    assert read(tmp_path, two_parts.TABLES, "1 + 1", code) == EVERYTHING
+    assert read(tmp_path, two_parts.tables, "1 + 1", code) == EVERYTHING
 
 
 @pytest.mark.parametrize("folder", ["", "elsewhere"])
 def test_a_page_outside_the_parts_reads_all(two_parts, tmp_path, folder):
-    assert read(tmp_path, two_parts.TABLES, "1 + 1", folder=folder) == EVERYTHING
+    assert read(tmp_path, two_parts.tables, "1 + 1", folder=folder) == EVERYTHING
 
 
 def test_what_the_code_of_a_part_names_counts_too(two_parts, package, tmp_path):
-    assert read(tmp_path, two_parts.TABLES, "1 + 1") == {"one"}
+    assert read(tmp_path, two_parts.tables, "1 + 1") == {"one"}
     package.write("one/figures", "from PACKAGE.two import table")
-    assert read(tmp_path, two_parts.TABLES, "1 + 1") == EVERYTHING
-    assert read(tmp_path, two_parts.TABLES, "1 + 1", folder="two") == {"two"}
+    assert read(tmp_path, two_parts.tables, "1 + 1") == EVERYTHING
+    assert read(tmp_path, two_parts.tables, "1 + 1", folder="two") == {"two"}

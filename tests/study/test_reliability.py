@@ -49,30 +49,20 @@ def setup(app):
     return {"parallel_read_safe": True}
 '''
 MAIN = """
-from types import SimpleNamespace
-
-from pydantic import BaseModel
+import tempfile
+from pathlib import Path
 
 from infocap.study import cli
-from infocap.study.sweep import sweep, tasks
+from infocap.study.catalogue import Catalogue
 from PACKAGE import table
 
-
-class Size(BaseModel):
-    name: str = "smoke"
-    device: str = "cpu"
-    xs: list[int] = [50, *range(20)]
-    seeds: int = 2
-
-
 table.time.sleep = lambda seconds: None
-book = SimpleNamespace(TABLES={"toy/table": table}, CLAIMS=[], load_profile=lambda name, settings=(): Size())
-book.work = lambda name, profile: tasks(name, table, profile)
-book.compute = lambda names, profile, store, **options: sweep(
-    book.work("toy/table", profile), {"toy/table": table.measure}, store, **options
-)
 if __name__ == "__main__":
-    cli.main(book)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("smoke", "quick", "full"):
+            text = f"[toy.table.main]\\nseeds = [0, 1]\\nxs = {[50, *range(20)]}\\n"
+            Path(folder, f"{name}.toml").write_text(text)
+        cli.main(Catalogue({"toy/table": table}, [], Path(folder)))
 """
 CONFIG = """
 title: Tiny
@@ -283,7 +273,7 @@ def test_a_full_disk_stops_a_chapter(tmp_path):
 
 def test_a_store_below_a_file_is_refused_before_anything_is_computed(catalogue, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("mine")
-    catalogue.TABLES["toy/table"].measure = None  # calling it would be another error
+    catalogue.tables["toy/table"].measure = None  # calling it would be another error
     for place in (tmp_path / "file", tmp_path / "file" / "store", Path("/proc/store")):
         error = error_of(catalogue, monkeypatch, "sweep", "--profile", "smoke", "--store", place)
         assert error.startswith(f"error: store: cannot write to {place} (")

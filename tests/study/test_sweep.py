@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import joblib
 import numpy as np
@@ -19,20 +18,36 @@ from joblib.externals.loky import get_reusable_executor
 from typer.testing import CliRunner
 
 from infocap.study.cli import make_app
+from infocap.study.profiles import Panel, Profile
 from infocap.study.store import Store
 from infocap.study.sweep import Progress, SweepError, cluster, collect, sweep, tasks
+from infocap.study.tables import NotRun
 
-PROFILE = SimpleNamespace(xs=[3, 1, 2], seeds=2)
+PROFILE = {"xs": [3, 1, 2], "seeds": 2}
 
 
-def run(module, store, profile=PROFILE, measure=None, **options):
+def profile_of(module, size):
+    """A profile of the table ``toy`` with one panel."""
+    cells = tuple(module.Cell(x, seed) for seed in range(size["seeds"]) for x in size["xs"])
+    return Profile("smoke", "cpu", True, {"toy": {"main": Panel(cells)}})
+
+
+def work_of(module, size=PROFILE):
+    return tasks("toy", profile_of(module, size))
+
+
+def table_of(module, store, size=PROFILE):
+    return collect("toy", profile_of(module, size), work_of(module, size), store)
+
+
+def run(module, store, size=PROFILE, measure=None, **options):
     options = {"jobs": 1, "progress": False} | options
-    return sweep(tasks("toy", module, profile), {"toy": measure or module.measure}, store, **options)
+    return sweep(work_of(module, size), {"toy": measure or module.measure}, store, **options)
 
 
-def rows(module, store, profile=PROFILE):
+def rows(module, store, size=PROFILE):
     """Every bit of the table: cells, results and arrays."""
-    table = collect("toy", "smoke", tasks("toy", module, profile), store)
+    table = table_of(module, store, size)
     arrays = [{name: (str(a.dtype), a.tolist()) for name, a in row.items()} for row in table.arrays]
     return json.dumps([table.frame.to_dict("records"), arrays])
 
@@ -45,7 +60,7 @@ def store(tmp_path):
 def test_a_table_has_the_profiles_order_and_the_cells_results(package, store):
     module = package.load()
     assert run(module, store) == Progress(0, 6)
-    table = collect("toy", "smoke", tasks("toy", module, PROFILE), store)
+    table = table_of(module, store, PROFILE)
     assert list(zip(table.frame["seed"], table.frame["x"], strict=True)) == [(s, x) for s in (0, 1) for x in (3, 1, 2)]
     assert table.frame["y"].tolist() == [2 * x + s / 3 for s in (0, 1) for x in (3, 1, 2)]
     assert [row["squares"].tolist() for row in table.arrays[:2]] == [[0, 1, 4], [0]]
@@ -55,7 +70,7 @@ def test_a_table_has_the_profiles_order_and_the_cells_results(package, store):
 def test_a_second_run_computes_nothing_and_repeated_cells_count_once(package, store):
     module = package.load()
     run(module, store)
-    twice = SimpleNamespace(xs=[1, 1, 2, 3], seeds=2)
+    twice = {"xs": [1, 1, 2, 3], "seeds": 2}
     assert str(run(module, store, twice)) == "reused 6, computed 0"
 
 
@@ -67,7 +82,7 @@ def test_a_changed_field_recomputes_only_its_cells(package, store):
         return module.measure(cell)
 
     run(module, store)
-    assert run(module, store, SimpleNamespace(xs=[1, 2, 4], seeds=2), measure) == Progress(4, 2)
+    assert run(module, store, {"xs": [1, 2, 4], "seeds": 2}, measure) == Progress(4, 2)
     assert computed == [4, 4]
 
 
@@ -98,14 +113,14 @@ def test_impossible_shards_are_refused(package, store, shard):
 
 
 def test_a_failing_cell_loses_no_other_and_is_named(package, store):
-    module, profile = package.load(), SimpleNamespace(xs=[1, 13, 2], seeds=2)
+    module, profile = package.load(), {"xs": [1, 13, 2], "seeds": 2}
     with pytest.raises(SweepError) as caught:
         run(module, store, profile)
     message = str(caught.value)
     assert message.startswith("2 of 6 cells failed; the others are stored\n")
     assert "toy {'x': 13, 'seed': 1}" in message and "ValueError: x: got 13; accepted: luckier numbers" in message
     assert len(list(store)) == 4
-    table = collect("toy", "smoke", tasks("toy", module, profile), store)
+    table = table_of(module, store, profile)
     assert table.frame["x"].tolist() == [1, 2, 1, 2] and table.provenance["finished"] == 4
 
 
@@ -113,41 +128,44 @@ def test_a_failing_cell_loses_no_other_and_is_named(package, store):
 def test_a_result_that_cannot_be_stored_loses_no_other(package, store, value):
     module = package.load()
     with pytest.raises(SweepError, match="1 of 3 cells failed") as caught:
-        run(module, store, SimpleNamespace(xs=[1, 2, 3], seeds=1), lambda cell: {"y": value if cell.x == 1 else 0})
+        run(module, store, {"xs": [1, 2, 3], "seeds": 1}, lambda cell: {"y": value if cell.x == 1 else 0})
     assert "{'x': 1, 'seed': 0}" in str(caught.value) and len(list(store)) == 2
 
 
 def test_cells_without_data_are_skipped_and_said(package, store):
     package.replace("table", "seed: int = 0", "seed: int = 0\n    data: str = 'box'")
-    package.replace("table", "Cell(x, seed)", "Cell(x, seed, 'box' if x < 3 else 'folder:gone')")
     module = package.load()
+    cells = tuple(module.Cell(x, seed, "box" if x < 3 else "folder:gone") for seed in (0, 1) for x in (3, 1, 2))
+    profile = Profile("smoke", "cpu", True, {"toy": {"main": Panel(cells)}})
 
     def checksum(name):
         if name != "box":
             raise ValueError(f"name: no folder {name}")
         return "abc"
 
-    work = tasks("toy", module, PROFILE, checksum)
+    work = tasks("toy", profile, checksum)
     progress = sweep(work, {"toy": module.measure}, store, jobs=1, progress=False)
     assert str(progress) == "reused 0, computed 4, skipped 2 (name: no folder folder:gone)"
-    table = collect("toy", "smoke", work, store)
+    table = collect("toy", profile, work, store)
     assert (table.provenance["cells"], table.provenance["finished"]) == (6, 4)
+    with pytest.raises(NotRun, match="panel main: 4 of 6 cells were run"):
+        table.panel("main")
 
 
 def test_tensors_are_stored_as_arrays(package, store):
     module, tensor = package.load(), torch.arange(4.0, requires_grad=True)
-    run(module, store, SimpleNamespace(xs=[1], seeds=1), lambda cell: {"t": tensor, "zero": torch.tensor(0)})
+    run(module, store, {"xs": [1], "seeds": 1}, lambda cell: {"t": tensor, "zero": torch.tensor(0)})
     arrays = store.get(next(iter(store))).arrays
     assert arrays["t"].tolist() == [0, 1, 2, 3] and arrays["zero"].shape == ()
 
 
 def test_provenance_is_that_of_the_cells(package, store):
     module = package.load()
-    run(module, store, SimpleNamespace(xs=[1, 2], seeds=1))
+    run(module, store, {"xs": [1, 2], "seeds": 1})
     key = next(iter(store))
     record = store.get(key)
     store.put(key, type(record)(**vars(record) | {"provenance": record.provenance | {"commit": "0123456789ab"}}))
-    provenance = collect("toy", "smoke", tasks("toy", module, SimpleNamespace(xs=[1, 2], seeds=1)), store).provenance
+    provenance = table_of(module, store, {"xs": [1, 2], "seeds": 1}).provenance
     assert sorted(provenance["commit"]) == sorted({"0123456789ab", record.provenance["commit"]})
     assert provenance["python"] == record.provenance["python"]
     assert provenance["seconds"] == pytest.approx(0.04, abs=0.06)
@@ -167,13 +185,14 @@ def test_measuring_leaves_the_callers_threads_alone(package, store):
 
 RESUMED = """
 import sys
-from types import SimpleNamespace
 from PACKAGE import table
+from infocap.study.profiles import Panel, Profile
 from infocap.study.store import Store
 from infocap.study.sweep import sweep, tasks
 
-profile = SimpleNamespace(xs=list(range(12)) + list(range(14, 200)), seeds=1)
-sweep(tasks("toy", table, profile), {"toy": table.measure}, Store(sys.argv[1]), jobs=1, progress=False)
+cells = tuple(table.Cell(x) for x in [*range(12), *range(14, 200)])
+work = tasks("toy", Profile("smoke", "cpu", True, {"toy": {"main": Panel(cells)}}))
+sweep(work, {"toy": table.measure}, Store(sys.argv[1]), jobs=1, progress=False)
 """
 
 
@@ -185,9 +204,9 @@ def test_after_a_kill_only_unfinished_cells_run(package, store, tmp_path):
     os.kill(child.pid, signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
     finished = len(list(store))
-    profile = SimpleNamespace(xs=[*range(12), *range(14, 200)], seeds=1)
+    profile = {"xs": [*range(12), *range(14, 200)], "seeds": 1}
     assert 3 <= finished < 198 and store.verify() == []
-    short = SimpleNamespace(xs=profile.xs[: finished + 5], seeds=1)
+    short = {"xs": profile["xs"][: finished + 5], "seeds": 1}
     assert run(module, store, short) == Progress(finished, 5)
     run(module, Store(tmp_path / "uninterrupted"), short)
     assert rows(module, store, short) == rows(module, Store(tmp_path / "uninterrupted"), short)
@@ -195,7 +214,7 @@ def test_after_a_kill_only_unfinished_cells_run(package, store, tmp_path):
 
 def test_worker_processes_and_a_cluster_give_the_same_table(package, catalogue, store, tmp_path):
     module = package.load()
-    catalogue.TABLES["toy/table"] = module
+    catalogue.tables["toy/table"] = module
     run(module, store)
     get_reusable_executor().shutdown(wait=True)  # a pool of an earlier test would not know the package
     pool = Store(tmp_path / "pool")
@@ -254,7 +273,7 @@ def test_a_cluster_whose_workers_come_late_and_go_in_the_middle_gives_the_same_t
     head = f"import os\nfrom pathlib import Path\n\nimport numpy as np\n\ngates = Path({str(gates)!r})"
     package.replace("table", "import numpy as np", head)
     package.replace("table", "    time.sleep(0.02)\n", IN_FLIGHT.lstrip("\n"))
-    module, profile = package.load(), SimpleNamespace(xs=[50, *range(1, 12)], seeds=2)
+    module, profile = package.load(), {"xs": [50, *range(1, 12)], "seeds": 2}
     dask = KillsWhenItHoldsThree(tmp_path / "dask", gates)
     with (
         LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address=None, silence_logs=50) as local,
@@ -274,7 +293,7 @@ FRESH = """
 import random, sys
 import numpy as np
 import torch
-from infocap.experiments import catalogue
+from infocap.experiments.catalogue import CATALOGUE as catalogue
 from infocap.study.store import Store
 from infocap.study.sweep import collect, sweep
 from infocap.study.tables import write
@@ -285,8 +304,8 @@ name = "noisy_labels/training"
 profile = catalogue.load_profile("smoke")
 work = {(t.cell.method, t.cell.dropout > 0): t for t in catalogue.work(name, profile)}  # every method, and dropout
 work = list(work.values())
-sweep(work, {name: catalogue.TABLES[name].measure}, Store(sys.argv[1] + "/store"), jobs=1, progress=False)
-table = collect(name, "smoke", work, Store(sys.argv[1] + "/store"))
+sweep(work, {name: catalogue.tables[name].measure}, Store(sys.argv[1] + "/store"), jobs=1, progress=False)
+table = collect(name, profile, work, Store(sys.argv[1] + "/store"))
 write(table, sys.argv[1] + "/table.json")
 arrays = sorted((n, a.tobytes()) for row in table.arrays for n, a in row.items())
 open(sys.argv[1] + "/arrays", "wb").write(repr(arrays).encode())

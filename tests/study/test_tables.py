@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from infocap.study.tables import Table, interval, read, summarize, write
+from infocap.study.tables import NotRun, Table, interval, read, summarize, write
 
 numbers = st.floats(-1e6, 1e6)
 
@@ -88,3 +88,17 @@ def test_equal_tables_are_equal_files(tmp_path):
 def test_reading_what_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError):
         read(tmp_path / "none.json")
+
+
+def test_a_panel_is_whole_or_not_run():
+    frame = pd.DataFrame({"kind": ["a", "b", "a"], "y": [0, 1, 2]})
+    table = Table("toy", "smoke", frame, panels={"a": [0, 2], "b": [1], "torn": [0, None], "empty": []})
+    assert table.panel("a")["y"].to_dict() == {0: 0, 2: 2}  # the index says where the arrays are
+    assert table.panel("b", "a")["y"].tolist() == [1, 0, 2]
+    for name, message in [
+        ("torn", "panel torn: 1 of 2 cells were run"),
+        ("empty", "panel empty: not in this profile"),
+        ("c", "panel c: not in this profile"),
+    ]:
+        with pytest.raises(NotRun, match=message):
+            table.panel("a", name)

@@ -1,16 +1,19 @@
 """Which images and labels do the experiments see, and are they really the published ones?
 
 ``load`` returns a whole data set as four tensors. MNIST and Fashion-MNIST come with the package and never touch the
-network; CIFAR-10 and CIFAR-100 are downloaded by torchvision on first use; ``folder:<path>`` reads your own images.
+network; CIFAR-10 and CIFAR-100 are downloaded by torchvision on first use; ``folder:<path>`` reads your own images; and
+``lent`` gives a name to tensors that you have already.
 
 Conventions that may surprise: pixels are floats in [0, 1], neither centred nor standardized; an image folder always
 yields three channels; nothing is shuffled, so rows keep the order of the original files. Unpacked and downloaded files
 lie in ``root()``, which the environment variable ``INFOCAP_DATA`` moves. The book's experiments start from ``load``.
 """
 
+import contextlib
 import difflib
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -22,12 +25,13 @@ from torch import Tensor
 
 from infocap.data import folders, packed
 
-__all__ = ["Dataset", "checksum", "class_names", "load", "root"]
+__all__ = ["Dataset", "checksum", "class_names", "lent", "load", "root"]
 
 _PACKED = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}  # torchvision's classes
 _CIFAR = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}
 _FOLDER = "folder:"
 _ACCEPTED = (*_PACKED, *_CIFAR, "folder:<path>")
+_LENT: dict[str, "Dataset"] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,14 +49,14 @@ def load(name: str, root: str | os.PathLike | None = None) -> Dataset:
 
     Args:
         name: ``mnist`` or ``fashion-mnist`` (part of the package), ``cifar10`` or ``cifar100`` (downloaded on first
-            use), or ``folder:<path>``: a folder that holds ``train/<class>/`` and ``test/<class>/`` with image files,
-            all of one size.
+            use), ``folder:<path>``, a folder that holds ``train/<class>/`` and ``test/<class>/`` with image files,
+            all of one size, or a name under which a data set was ``lent``.
         root: where unpacked and downloaded files are kept; ``infocap.data.root()`` if None. Image folders ignore it.
 
     Returns:
         A ``Dataset``; inputs are float32 in [0, 1] of shape ``[N, channels, H, W]``, labels are int64 of shape ``[N]``
-        and count the classes in the order of ``class_names(name)``. MNIST and Fashion-MNIST have one channel, all
-        others three (red, green, blue).
+        and count the classes in the order of ``class_names(name)``. MNIST and Fashion-MNIST have one channel, CIFAR
+        and image folders three (red, green, blue). What was lent comes back as it is, not copied.
 
     Raises:
         TypeError: ``name`` is not a string or ``root`` is not a path.
@@ -73,6 +77,8 @@ def load(name: str, root: str | os.PathLike | None = None) -> Dataset:
         tensor([5, 0, 4, 1, 9])
     """
     _check_name(name)
+    if name in _LENT:
+        return _LENT[name]
     if name in _PACKED:
         folder = _packed_folder(name, root)
         train, test = (_reader(name)(folder, train=train) for train in (True, False))
@@ -98,6 +104,7 @@ def checksum(name: str, root: str | os.PathLike | None = None) -> str:
 
     Raises:
         TypeError, ValueError: as in ``load``.
+        ValueError: a data set that is lent, whose results are never stored.
 
     Cost: none, except for an image folder: one pass over its files, once per process. After changing an image, start a
     new process.
@@ -108,6 +115,8 @@ def checksum(name: str, root: str | os.PathLike | None = None) -> str:
         'd95a98cc28a86f51'
     """
     _check_name(name)
+    if name in _LENT:
+        raise ValueError(f"name: {name!r} is lent, and its results are never stored; accepted: other data sets")
     if name in _PACKED:
         parts = packed.FILES[name].items()
     elif name in _CIFAR:
@@ -125,7 +134,8 @@ def class_names(name: str, root: str | os.PathLike | None = None) -> tuple[str, 
         root: as in ``load``; CIFAR alone keeps its names among the downloaded files and needs them there.
 
     Returns:
-        The digits, the ten kinds of clothing, torchvision's names for CIFAR, or the names of the class folders.
+        The digits, the ten kinds of clothing, torchvision's names for CIFAR, or the names of the class folders. The
+        classes of a data set that is lent have none, so that their labels stand for them, as text.
 
     Raises:
         TypeError, ValueError, RuntimeError: as in ``load``.
@@ -138,6 +148,9 @@ def class_names(name: str, root: str | os.PathLike | None = None) -> tuple[str, 
         ('T-shirt/top', 'Trouser', 'Pullover')
     """
     _check_name(name)
+    if name in _LENT:
+        labels = torch.cat([_LENT[name].train_labels, _LENT[name].test_labels])
+        return tuple(map(str, range(int(labels.max()) + 1)))
     if name == "mnist":
         return tuple("0123456789")
     if name == "fashion-mnist":
@@ -145,6 +158,43 @@ def class_names(name: str, root: str | os.PathLike | None = None) -> tuple[str, 
     if name in _CIFAR:
         return tuple(_cifar(name, root, train=False).classes)
     return folders.classes(_folder_path(name))
+
+
+@contextlib.contextmanager
+def lent(name: str, dataset: Dataset) -> Iterator[None]:
+    """Inside, ``name`` stands for a data set of your own: ``load(name)`` returns it, in this process only.
+
+    Args:
+        name: any text but the name of a data set of the book, or of a folder.
+        dataset: training and test images of one shape, with their labels.
+
+    Raises:
+        TypeError: no ``Dataset``, or tensors of another dtype.
+        ValueError: a name that is taken, tensors whose shapes disagree, pixels outside [0, 1], or negative labels.
+
+    Cost: one pass over the pixels.
+
+    Example:
+        >>> import torch
+        >>> from infocap.data import Dataset, class_names, lent, load
+        >>> images, labels = torch.rand(6, 1, 8, 8), torch.tensor([0, 1, 2, 0, 1, 2])
+        >>> with lent("my images", Dataset(images, labels, images[:3], labels[:3])):
+        ...     load("my images").train_inputs.shape, class_names("my images")
+        (torch.Size([6, 1, 8, 8]), ('0', '1', '2'))
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"name: got {type(name).__name__}; accepted: a string")
+    if not name or name in _ACCEPTED or name.startswith(_FOLDER):
+        raise ValueError(f"name: got {name!r}, which is taken; accepted: a name of your own")
+    _check_dataset(dataset)
+    before = _LENT.get(name)
+    _LENT[name] = dataset
+    try:
+        yield
+    finally:
+        del _LENT[name]
+        if before is not None:
+            _LENT[name] = before
 
 
 def root() -> Path:
@@ -162,12 +212,40 @@ def root() -> Path:
     return Path(chosen).expanduser().absolute()
 
 
+def _check_dataset(dataset: Dataset) -> None:
+    if not isinstance(dataset, Dataset):
+        raise TypeError(f"dataset: got {type(dataset).__name__}; accepted: an infocap.data.Dataset")
+    for split in ("train", "test"):
+        inputs, labels = getattr(dataset, f"{split}_inputs"), getattr(dataset, f"{split}_labels")
+        _check_tensor(f"{split}_inputs", inputs, torch.float32, ("N", "channels", "H", "W"))
+        _check_tensor(f"{split}_labels", labels, torch.int64, ("N",))
+        if len(labels) != len(inputs):
+            raise ValueError(f"{split}_labels: got {len(labels)} for {len(inputs)} images; accepted: one for each")
+        low, high = map(float, inputs.aminmax())
+        if not (low >= 0 and high <= 1):
+            raise ValueError(f"{split}_inputs: got values from {low:g} to {high:g}; accepted: 0 to 1")
+        if labels.min() < 0:
+            raise ValueError(f"{split}_labels: got {int(labels.min())}; accepted: 0 or more")
+    one, other = (list(inputs.shape[1:]) for inputs in (dataset.train_inputs, dataset.test_inputs))
+    if one != other:
+        raise ValueError(f"test_inputs: got images {other}; accepted: {one}, as train_inputs")
+
+
+def _check_tensor(argument: str, tensor: Tensor, dtype: torch.dtype, axes: tuple[str, ...]) -> None:
+    if not isinstance(tensor, Tensor) or tensor.dtype != dtype:
+        came = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+        raise TypeError(f"{argument}: got {came}; accepted: a tensor of {dtype}")
+    if tensor.ndim != len(axes) or tensor.numel() == 0:
+        raise ValueError(f"{argument}: got shape {list(tensor.shape)}; accepted: [{', '.join(axes)}], not empty")
+
+
 def _check_name(name: str) -> None:
-    accepted = ", ".join(_ACCEPTED)
+    known = (*_ACCEPTED, *_LENT)
+    accepted = ", ".join(known)
     if not isinstance(name, str):
         raise TypeError(f"name: got {type(name).__name__}; accepted: a string, one of {accepted}")
-    if name not in _ACCEPTED[:-1] and not (name.startswith(_FOLDER) and name != _FOLDER):
-        nearest = difflib.get_close_matches(name.lower(), _ACCEPTED, n=1, cutoff=0)[0]
+    if name not in (*_ACCEPTED[:-1], *_LENT) and not (name.startswith(_FOLDER) and name != _FOLDER):
+        nearest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0)[0]
         raise ValueError(f"name: no data set {name!r}; did you mean {nearest!r}? accepted: {accepted}")
 
 

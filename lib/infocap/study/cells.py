@@ -57,8 +57,8 @@ def code_fingerprint(*modules: str) -> str:
         ValueError: A module has no source file, or one of them uses a relative import.
     """
     for module in modules:
-        if _read(module) is None:
-            accepted = "a module in a .py file; the function also of a table runs what a notebook defines"
+        if module == "__main__" or _read(module) is None:
+            accepted = "a module in a .py file; `also` of a table runs what a notebook defines, and stores nothing"
             raise ValueError(f"module: got {module!r}, which has no source file to count; accepted: {accepted}")
     packages = {module.split(".")[0] for module in modules}
     sources: dict[str, str] = {}

@@ -20,6 +20,7 @@ are several columns, each with its look, or the values of a column ``hue``; ``lo
 """
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from itertools import cycle
 from typing import Any, Literal
 
 import matplotlib.figure
@@ -31,7 +32,6 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from infocap.study import style
@@ -127,8 +127,8 @@ def dots(
     """
     lines = list(dict.fromkeys(frame[by]))[::-1]
     if order is not None:
-        means = frame.groupby(by, sort=False)[order].mean()
-        lines = sorted(lines[::-1], key=lambda name: (not np.isnan(means[name]), means[name]))
+        means = _means(frame, by, order, None, False)
+        lines = means.sort_values("mean", kind="stable", na_position="first")[by].tolist()
     series = list(_series(frame, values, hue, looks))
     beside = pd.concat([part[by].drop_duplicates() for part, *_ in series]).duplicated().any()
     step = min(0.24, 0.6 / len(series)) if beside else 0.0
@@ -198,7 +198,7 @@ def curves(
             ends = part.groupby(x)[column].agg(["min", "max", "size"])
             ends = ends[ends["size"] > 1]
             axes.fill_between(ends.index, ends["min"], ends["max"], color=colour, alpha=0.18)
-        elif spread == "band" and means["low"].notna().any():
+        elif spread == "band":
             axes.fill_between(means[x], means["low"], means["high"], color=colour, alpha=0.18)
 
 
@@ -407,9 +407,10 @@ def looks(keys: Sequence[Hashable], label: str = "{}", lines: Sequence[str] = ("
         >>> [(key, label, form) for key, (label, form, _) in looks([16, 64], "{:,} units").items()]
         [(16, '16 units', 'o-'), (64, '64 units', 's-')]
     """
+    endless = zip(cycle(_MARKERS), cycle(lines), cycle(PALETTE), strict=True)
     return {
-        key: (label.format(key), _MARKERS[place % len(_MARKERS)] + lines[place % len(lines)], PALETTE[place % len(PALETTE)])
-        for place, key in enumerate(keys)
+        key: (label.format(key), marker + line, colour)
+        for key, (marker, line, colour) in zip(keys, endless, strict=False)
     }
 
 

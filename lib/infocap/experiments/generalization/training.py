@@ -24,7 +24,10 @@ from infocap.experiments.fields import ImageData, Network
 from infocap.experiments.streams import stream
 from infocap.study.fields import AtLeast, Options, Positive, Share
 from infocap.supersample import complementary_selectors
-from infocap.training import SGLD, fit, fit_many, gradient_variance, predict
+from infocap.training.gradients import gradient_variance
+from infocap.training.loop import fit, predict
+from infocap.training.many import fit_many
+from infocap.training.optimizers import SGLD
 
 VARIANCE_DRAWS = 4  # of a supersample, along whose training the spread of gradients is followed
 VARIANCE_LOOKS = 40  # along each of them

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from infocap.information import binary_entropy, entropy, minimum_error_rate, mutual_information
-from infocap.label_noise import optimal_auxiliary
+from infocap.label_noise.limit import optimal_auxiliary
 from infocap.noise import uniform_transition
 
 _PARAMETERS = {

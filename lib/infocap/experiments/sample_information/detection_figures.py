@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
-from infocap.experiments.sample_information.detection import task_name
-from infocap.experiments.sample_information.tasks import images_of
+from infocap.experiments.sample_information.tasks import images_of, task_name
 from infocap.study.style import PALETTE, note, styled
 from infocap.study.tables import Table, interval
 

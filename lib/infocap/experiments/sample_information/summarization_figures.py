@@ -10,8 +10,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from infocap.experiments.sample_information.detection import task_name
 from infocap.experiments.sample_information.summarization import ORDERS
+from infocap.experiments.sample_information.tasks import task_name
 from infocap.study.style import PALETTE, note, styled
 from infocap.study.tables import Table
 
