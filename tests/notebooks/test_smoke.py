@@ -48,3 +48,11 @@ def test_chapter(name, own, tmp_path):
     assert outputs and not [o.text for o in outputs if o.get("name") == "stderr"]
     text = "".join(o.text for o in outputs if o.output_type == "stream")
     assert "commit: " in text and "profile: quick" not in text
+
+
+@pytest.mark.parametrize("name", ["noisy_labels/limit", "generalization/fcmi"])
+def test_a_copy_of_a_chapter_outside_the_project_runs(name, store, tmp_path):
+    """With the installed library alone, which knows where its stored tables are."""
+    copy = shutil.copy(BOOK / f"{name}.ipynb", tmp_path / "mine.ipynb")
+    outcome = runner.execute(Path(copy).parent, "mine", {"profile": "smoke", "store": str(store)}, {})
+    assert isinstance(outcome, float), outcome
