@@ -17,8 +17,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from infocap.distillation import Distillation, distillation_loss, replay, supervision_complexity
 from infocap.experiments.catalogue import CATALOGUE
 from infocap.experiments.distillation import supervision
-from infocap.experiments.distillation.common import augmented_views, network, optimizer, train
-from infocap.experiments.distillation.flips import binary_task
+from infocap.experiments.distillation.common import augmented_views, binary_task, network, optimizer, train
 from infocap.experiments.streams import stream
 from infocap.networks import build
 from infocap.training import fit
@@ -70,7 +69,7 @@ def figure() -> Row:
     cell = replace(CATALOGUE.load_profile("quick").cells("distillation/supervision")[0], device="cpu")
 
     def teacher() -> None:
-        inputs, labels, _, _ = binary_task(cell, cell.n, cell.test_size, cell.seed)
+        inputs, labels, _, _ = binary_task(cell)
         views = augmented_views(inputs, cell.views, cell.shift, cell.seed)
         train(
             network(cell.teacher, 1, tuple(inputs.shape[1:]), "teacher", cell.seed), views,

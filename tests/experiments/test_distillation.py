@@ -2,17 +2,29 @@
 
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
+from PIL import Image
+from torch import nn
 from torch.nn.functional import cross_entropy
 
-from infocap.distillation import adjusted_supervision_complexity, soft_targets
-from infocap.experiments.distillation import common, flips, supervision, training
-from infocap.experiments.profiles import load_profile
+from infocap.complexity import adjusted_supervision_complexity
+from infocap.distillation import soft_targets
+from infocap.experiments import Book
+from infocap.experiments.distillation import common, flips, results, supervision, training
+from infocap.experiments.distillation.methods import METHODS
 from infocap.experiments.streams import stream
 
-SMOKE = load_profile("smoke")
-TRAINING = {cell.panel: cell for cell in training.cells(SMOKE)}
+BOOK = Book("smoke")
+TABLES = {name: BOOK.profile.panels[f"distillation/{name}"] for name in ("training", "supervision", "flips")}
+TRAINING = {name: panel.cells[0] for name, panel in TABLES["training"].items()}
+SUPERVISION, FLIPS = (TABLES[name]["small"].cells for name in ("supervision", "flips"))
+
+
+def said(views):
+    """A teacher of which nothing but its answers on the views is known."""
+    return training.Teacher(views, None, None, None, best=1, history=[], model=None)
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +68,8 @@ def test_equal_seeds_give_equal_students_and_the_stopped_teacher_is_an_offline_o
 def test_a_student_without_a_teacher_is_plain_training():
     cell = TRAINING["clean"]
     task = training.make_task(cell)
-    image = tuple(task.inputs.shape[1:])
-    first, second = (common.network("small_cnn", task.classes, image, "student", 0, width=2) for _ in range(2))
-    training.learn(cell, task, first, 0, training.loss_of(cell, task, torch.empty(0), "none", {}))
+    first, second = (training.new_student(cell, task, 0) for _ in range(2))
+    training.learn(cell, task, first, 0, METHODS["none"](cell, task, None))
     common.train(
         second, task.views, task.labels.repeat(cell.views), training.student_steps(cell), loss=cross_entropy,
         optimizer=common.optimizer(cell.learning_rate, cell.weight_decay), batch_size=cell.batch_size,
@@ -72,8 +83,8 @@ def test_online_stages_end_with_the_final_checkpoint():
     cell = replace(TRAINING["noisy"], checkpoints=10, epochs=20)
     seen = {}
     for count in (2, 3, 5, 10):
-        logits = torch.arange(10.0)[:, None, None].expand(10, 4, 2)
-        loss = training.loss_of(cell, None, logits, "online", {"temperature": 1.0, "count": count})
+        teacher = said(torch.arange(10.0)[:, None, None].expand(10, 4, 2))
+        loss = METHODS["online"].function(cell, None, teacher, temperature=1.0, count=count)
         rows = torch.arange(2)
         steps = training.student_steps(cell)
         seen[count] = []
@@ -113,7 +124,7 @@ def test_complexity_for_a_shared_kernel_is_that_of_the_block_matrix():
 
 
 def test_supervision_rows_name_every_target():
-    cell = supervision.cells(SMOKE)[0]
+    cell = SUPERVISION[0]
     result = supervision.measure(cell)
     rows = result["complexity"]
     per_kernel = 2 + cell.checkpoints * len(cell.temperatures)
@@ -124,7 +135,7 @@ def test_supervision_rows_name_every_target():
 
 
 def test_complexities_agree_with_the_explicit_inverse():
-    cell = replace(supervision.cells(SMOKE)[0], random_draws=3, temperatures=(2.0,))
+    cell = replace(SUPERVISION[0], random_draws=3, temperatures=(2.0,))
     generator = torch.Generator().manual_seed(0)
     factor = torch.randn(5, 9, generator=generator).double()
     matrix, outputs = factor @ factor.T, torch.randn(5, generator=generator).double()
@@ -137,7 +148,7 @@ def test_complexities_agree_with_the_explicit_inverse():
 
 
 def test_flipped_labels_are_nested_and_the_interpolant_fits_them():
-    cell = flips.cells(SMOKE)[0]
+    cell = FLIPS[0]
     result = flips.measure(cell)
     assert len(result["adjusted"]) == len(cell.rates) and len(result["ridge_adjusted"]) == len(cell.ridges)
     assert result["ridge_agreement"][0] == 1  # without a ridge the teacher repeats its labels
@@ -145,5 +156,119 @@ def test_flipped_labels_are_nested_and_the_interpolant_fits_them():
 
 
 def test_a_cell_measures_the_same_twice():
-    cell = flips.cells(SMOKE)[1]
+    cell = FLIPS[1]
     assert flips.measure(cell) == flips.measure(cell)
+
+
+def small(cell, **changes):
+    return replace(cell, n=16, views=1, checkpoints=1, teacher_epochs=1, epochs=1, points=2, **changes)
+
+
+def test_neighbours_on_one_axis_take_turns_and_side_studies_have_one_seed():
+    cell = replace(TRAINING["noisy"], temperatures=(1.0, 4.0), stopped=(1,), periods=(2,), student_seeds=(5, 6))
+    found = [
+        (entry.name, seeds, kernels, options) for entry, seeds, kernels, options in training.plan(cell, said(None))
+    ]
+    last = cell.checkpoints
+    assert found == [
+        ("none", (5, 6), True, {}),
+        ("offline", (5, 6), True, {"temperature": 1.0, "checkpoint": last}),
+        ("online", (5, 6), True, {"temperature": 1.0, "count": last}),
+        ("offline", (5, 6), True, {"temperature": 4.0, "checkpoint": last}),
+        ("online", (5, 6), True, {"temperature": 4.0, "count": last}),
+        ("stopped", (5, 6), False, {"temperature": 1.0, "checkpoint": 1}),
+        ("stopping sweep", (5,), False, {"temperature": 1.0, "checkpoint": 1}),
+        ("update period", (5,), False, {"temperature": 1.0, "count": 2}),
+        ("squared, offline", (5,), False, {"temperature": 1.0, "checkpoint": last}),
+        ("squared, online", (5,), False, {"temperature": 1.0, "count": last}),
+    ]
+    assert all("squared" not in entry.name for entry, *_ in training.plan(replace(cell, squared=False), said(None)))
+
+
+def test_methods_with_nothing_to_try_are_an_error():
+    cell = replace(TRAINING["clean"], methods=("stopping sweep",), stopped=())
+    with pytest.raises(ValueError, match="methods: got stopping sweep with nothing to try; accepted: with temp"):
+        list(training.plan(cell, said(None)))
+
+
+def half_labels(cell, task, teacher):
+    """A method of a reader's own: half of the loss from labels."""
+
+    def loss(outputs, rows):
+        return (
+            cross_entropy(outputs, task.view_labels[rows]) + cross_entropy(outputs, teacher.views[-1][rows].softmax(1))
+        ) / 2
+
+    return loss
+
+
+def two_layers(image, num_outputs):
+    channels, height, width = image
+    return nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, 64), nn.Tanh(), nn.Linear(64, num_outputs))
+
+
+def test_an_own_method_is_trained_on_the_panels_teachers_and_read_like_the_books(tmp_path):
+    book = Book("smoke", store=tmp_path)
+    table = book.table("distillation/training")
+    shown = results.students(table.panel("clean"))
+    own = table.also(half_labels, "clean", jobs=1)
+    rows = results.students(own)
+    seeds = ["teacher_seed", "student_seed"]
+    assert set(rows["name"]) == {"half_labels"}
+    assert rows[seeds].values.tolist() == shown[shown["method"] == "none"][seeds].values.tolist()
+    columns = ["test_accuracy", "fidelity", "similarity"]
+    assert rows[columns].notna().all().tolist() == [True, True, False]  # kernels: the first student of each teacher
+    lines = results.accuracies(clean=table.panel("clean"), both=pd.concat([table.panel("clean"), own]))
+    assert lines["student learns from"].tolist() == [*results.METHOD_NAMES.values(), "half_labels"]
+    assert lines["clean, over teachers"].iloc[-1] == "not run"
+    again = results.students(table.also("none", "clean", jobs=1))
+    assert again["test_accuracy"].tolist() == shown[shown["method"] == "none"]["test_accuracy"].tolist()
+    assert again["fidelity"].tolist() == shown[shown["method"] == "none"]["fidelity"].tolist()  # the same teachers
+
+
+@pytest.fixture
+def own_images(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    for part in ("train", "test"):
+        for label in "abc":
+            folder = tmp_path / "my-images" / part / label
+            folder.mkdir(parents=True)
+            for number in range(30):
+                pixels = torch.randint(256, (15, 15, 3), generator=generator, dtype=torch.uint8)
+                Image.fromarray(pixels.numpy()).save(folder / f"{number}.png")
+    return f"folder:{tmp_path / 'my-images'}"
+
+
+def test_own_images_of_other_sizes_and_three_channels(own_images):
+    cell = small(TRAINING["noisy"], data=own_images, student_seeds=(0,))
+    for student in ("small_cnn", "mlp"):
+        rows = training.measure(replace(cell, student=student))["students"]
+        assert {row["method"] for row in rows} == set(METHODS)
+    binary = replace(SUPERVISION[0], data=own_images, n=30, kernel_n=8, points=12, positive=(0,))
+    assert supervision.measure(binary)["complexity"]
+    assert flips.measure(replace(FLIPS[0], data=own_images, n=20, positive=(1, 2)))["network_error"]
+
+
+def test_classes_and_sizes_that_do_not_fit_are_named(own_images):
+    for positive in ((0, 1, 2), (0, 5), ()):
+        with pytest.raises(ValueError, match="positive: got .*; accepted: some, not all, of the classes 0 to 2"):
+            common.binary_task(replace(FLIPS[0], data=own_images, n=20, positive=positive))
+    with pytest.raises(ValueError, match="n: got 1000 images, those for validation included; accepted: up to 90"):
+        training.make_task(replace(TRAINING["clean"], data=own_images, n=800))
+
+
+def test_an_own_network_is_the_student(tmp_path):
+    book = Book("smoke", store=tmp_path)
+    rows = book.table("distillation/training").also("none", "clean", network=two_layers, jobs=1)
+    assert set(rows["student"]) == {"two_layers"}
+    rows = book.table("distillation/supervision").also(panel="small", network=two_layers, jobs=1)
+    assert set(results.complexities(rows)["student"]) == {"two_layers"}
+
+
+def test_code_of_a_cell_is_that_of_its_methods_and_networks():
+    cell = replace(TRAINING["clean"], methods=("none",))
+    assert cell.code() == [f"infocap.networks.{name}" for name in ("allconv", "small_cnn")] + [
+        "infocap.experiments.distillation.methods.labels"
+    ]
+    assert SUPERVISION[0].code() == [f"infocap.networks.{name}" for name in ("allconv", "small_cnn", "mlp")]
+    assert FLIPS[0].code() == ["infocap.networks.small_cnn"]

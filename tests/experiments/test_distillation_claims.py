@@ -6,24 +6,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from infocap.experiments.catalogue import CLAIMS
-from infocap.experiments.distillation import (
-    claims,
-    flips,
-    results,
-    supervision,
-    supervision_figures,
-    training,
-    training_figures,
-)
-from infocap.experiments.profiles import load_profile
-from infocap.study.claims import Verdict, decide
+from infocap.experiments.catalogue import CATALOGUE
+from infocap.experiments.distillation import claims, results, supervision, training
+from infocap.study.claims import NotRun, Verdict, claims_of, decide
 from infocap.study.tables import Table
 
-QUICK = load_profile("quick")
-BY_NAME = {
-    claim.name.removeprefix("distillation/"): claim for claim in CLAIMS if claim.name.startswith("distillation/")
-}
+QUICK = CATALOGUE.load_profile("quick")
+BY_NAME = {claim.name.removeprefix("distillation/"): claim for claim in claims_of(claims)}
+
+
+def made(table, rows):
+    """A table with a row for each cell of the profile, and its panels."""
+    cells, panels = QUICK.cells(table), QUICK.panels[table]
+    places = {name: [cells.index(cell) for cell in panel.cells] for name, panel in panels.items()}
+    return Table(table, "quick", pd.DataFrame(rows), panels=places)
 
 
 def wobble(*numbers):
@@ -33,7 +29,7 @@ def wobble(*numbers):
 
 def supervision_table(*, random=4.0, labels=3.0, rise=1.0, cooling=0.2, trained_rise=1.0, taught=0.15, bound=5.0):
     rows = []
-    for cell in supervision.cells(QUICK):
+    for cell in QUICK.cells("distillation/supervision"):
         complexity, condition = [], []
         for student in cell.students:
             for kernel, slope in (("initial", rise), ("trained", trained_rise)):
@@ -61,12 +57,12 @@ def supervision_table(*, random=4.0, labels=3.0, rise=1.0, cooling=0.2, trained_
         rows.append(asdict(cell) | {
             "teacher_error": [0.1], "complexity": complexity, "condition": condition, "kernel_student": students,
         })  # fmt: skip
-    return Table("distillation/supervision", "quick", pd.DataFrame(rows))
+    return made("distillation/supervision", rows)
 
 
 def flips_table(*, follows=1.0, ridge=-1.0):
     rows = []
-    for cell in flips.cells(QUICK):
+    for cell in QUICK.cells("distillation/flips"):
         adjusted = [2 + rate + wobble(cell.seed, rate) for rate in cell.rates]
         gaps = [0.2 + follows * rate + (1 - follows) * 0.3 * abs(rate - 0.25) for rate in cell.rates]
         rows.append(asdict(cell) | {
@@ -75,16 +71,18 @@ def flips_table(*, follows=1.0, ridge=-1.0):
             "ridge_adjusted": [3 + ridge * place for place in range(len(cell.ridges))],
             "ridge_error": [0.3 for _ in cell.ridges], "ridge_agreement": [1.0 for _ in cell.ridges],
         })  # fmt: skip
-    return Table("distillation/flips", "quick", pd.DataFrame(rows))
+    return made("distillation/flips", rows)
 
 
 def training_table(*, gain=0.02, online=0.02, online_noisy=0.02, stopped=0.01, agrees=0.02):
     rows = []
-    for cell in training.cells(QUICK):
+    for cell in QUICK.cells("distillation/training"):
         more = online_noisy if cell.panel == "noisy" else online
         students, along = [], []
-        for method, seeds, options in training.methods(cell, best=3):
+        teacher = training.Teacher(None, None, None, None, best=3, history=[], model=None)
+        for entry, seeds, _, options in training.plan(cell, teacher):
             for seed in seeds:
+                method = entry.name
                 value = 0.7 + (0 if method == "none" else gain)
                 value += more if method == "online" else stopped if method == "stopped" else 0
                 value += wobble(cell.teacher_seed, seed)
@@ -105,7 +103,7 @@ def training_table(*, gain=0.02, online=0.02, online_noisy=0.02, stopped=0.01, a
             for place in range(1, cell.checkpoints + 1)
         ]  # fmt: skip
         rows.append(asdict(cell) | {"teacher": teacher, "best_checkpoint": 3, "students": students, "along": along})
-    return Table("distillation/training", "quick", pd.DataFrame(rows))
+    return made("distillation/training", rows)
 
 
 MAKE = {"supervision": supervision_table, "flips": flips_table, "training": training_table}
@@ -133,23 +131,24 @@ def test_a_rule_decides_its_statement(name):
     claim = BY_NAME[name]
     make = MAKE[claim.table.split("/")[1]]
     whole = make()
-    assert decide(claim, whole, QUICK).verdict == Verdict.REPRODUCED
-    assert decide(claim, make(**BREAKS[name]), QUICK).verdict == Verdict.NOT_REPRODUCED
-    fewer = Table(whole.name, whole.profile, whole.frame.iloc[:1])
-    assert decide(claim, fewer, QUICK).verdict == Verdict.NOT_RUN
+    assert decide(claim, whole).verdict == Verdict.REPRODUCED
+    assert decide(claim, make(**BREAKS[name])).verdict == Verdict.NOT_REPRODUCED
+    lacking = {panel: [*rows[:-1], None] for panel, rows in whole.panels.items()}
+    fewer = Table(whole.name, whole.profile, whole.frame, panels=lacking)
+    assert decide(claim, fewer).verdict == Verdict.NOT_RUN
 
 
 def test_every_rule_is_here():
-    assert set(BY_NAME) == set(BREAKS) and len(claims.CLAIMS) == len(BREAKS)
+    assert set(BY_NAME) == set(BREAKS)
 
 
 def test_a_trend_that_holds_for_one_rule_only_is_partly_reproduced():
-    made = supervision_table(trained_rise=-1.0)
-    assert decide(BY_NAME["trained-kernel-agrees"], made, QUICK).verdict == Verdict.PARTLY
+    table = supervision_table(trained_rise=-1.0)
+    assert decide(BY_NAME["trained-kernel-agrees"], table).verdict == Verdict.PARTLY
 
 
 def test_means_are_over_students_first_and_intervals_over_teachers():
-    frame = results.students(training_table(), QUICK, "clean")
+    frame = results.students(training_table().panel("clean"))
     means = results.by_teacher(frame, "test_accuracy", "online", 1.0)
     rows = frame[(frame["method"] == "online") & (frame["temperature"] == 1.0)]
     assert len(means) == 3 and len(rows) == 6
@@ -157,7 +156,7 @@ def test_means_are_over_students_first_and_intervals_over_teachers():
 
 
 def test_collapsed_students_are_named_and_kept():
-    frame = results.students(training_table(), QUICK, "clean")
+    frame = results.students(training_table().panel("clean"))
     frame.loc[3, "test_accuracy"] = 0.1
     assert results.collapsed(frame).index.tolist() == [3]
     method = frame.loc[3]
@@ -165,19 +164,21 @@ def test_collapsed_students_are_named_and_kept():
 
 
 def test_what_was_not_run_says_so():
-    lines = results.coverage(training_table(), QUICK)
+    lines = results.coverage(training_table())
     assert (lines["result"] == "not run in this profile").sum() == 4
     assert lines["result"].iloc[-1].startswith("not run: the images")
 
 
-def test_figures_draw():
-    made, swept, trained = supervision_table(), flips_table(), training_table()
-    for figure in (
-        supervision_figures.along_teacher(made, QUICK), supervision_figures.along_teacher(made, QUICK, "trained"),
-        supervision_figures.condition_numbers(made, QUICK), supervision_figures.kernel_trade_off(made, QUICK),
-        supervision_figures.flipped_labels(swept, QUICK), supervision_figures.ridge_teachers(swept, QUICK),
-        training_figures.accuracy(trained, QUICK), training_figures.agreement(trained, QUICK),
-        training_figures.side_studies(trained, QUICK), training_figures.student_paths(trained, QUICK),
-        training_figures.teacher_paths(trained, QUICK),
-    ):  # fmt: skip
-        assert figure.axes and all(axes.has_data() for axes in figure.axes)
+def test_students_of_side_studies_are_not_compared_and_methods_keep_their_order():
+    table = training_table()
+    frame = results.compared(results.students(table.panel("noisy")).iloc[::-1])
+    assert list(dict.fromkeys(frame["name"])) == list(results.METHOD_NAMES.values())
+    own = table.panel("noisy").assign(students=lambda rows: [[one[0] | {"method": "mine"}] for one in rows["students"]])
+    lines = results.accuracies(noisy=pd.concat([own, table.panel("noisy")]), clean=table.panel("clean"))
+    assert lines["student learns from"].tolist() == [*results.METHOD_NAMES.values(), "mine"]
+    assert lines.iloc[-1]["clean, over teachers"] == "not run" != lines.iloc[-1]["noisy, over teachers"]
+
+
+def test_a_method_that_was_not_run_is_an_error():
+    with pytest.raises(NotRun, match="offline at temperature 3 was not run"):
+        results.by_teacher(results.students(training_table().panel("clean")), "test_accuracy", "offline", 3.0)

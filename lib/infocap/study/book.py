@@ -111,7 +111,8 @@ class BookTable(Table):
             if kind == "method":
                 cells = self._with_method(cells, panel, target, name, own is not None)
             else:
-                cells = tuple(replace(cell, **{target: name}) for cell in cells)
+                several = isinstance(getattr(cells[0], target), tuple)
+                cells = tuple(replace(cell, **{target: (name,) if several else name}) for cell in cells)
             names.append(name)
         known = {one.name for one in fields(self.module.Cell)}
         for name in changes:
@@ -146,9 +147,11 @@ class BookTable(Table):
             ]
             if held:
                 return tuple(replace(cell, **{target: (name,)}) for cell in held) if several else tuple(held)
+        if several:  # options are those of tasks, not of a method
+            return tuple(replace(cell, **{target: (name,)}) for cell in cells)
         plain = {one.name: one.default for one in fields(self.module.Cell) if one.default is not MISSING}
         options = {name: plain[name] for name in self.recipes[panel].options if name in plain}
-        return tuple(replace(cell, **options | {target: (name,) if several else name}) for cell in cells)
+        return tuple(replace(cell, **options | {target: name}) for cell in cells)
 
     @property
     def origin(self) -> str:

@@ -115,7 +115,7 @@ def trained_kernel_agrees(table: Table) -> Decision:
 )
 def soft_targets_beat_labels(table: Table) -> Decision:
     """Kernel student: test error with labels minus with the final teacher's targets at temperature 1 exceeds 0."""
-    frame = kernel_students(table)
+    frame = kernel_students(table.panel("small"))
     taught = frame[(frame["checkpoint"] == frame["checkpoint"].max()) & (frame["temperature"] == 1.0)]
     labels = frame[frame["targets"] == "labels"].set_index("seed")["student_error"]
     return exceeds((labels - taught.set_index("seed")["student_error"]).tolist(), 0.0, "difference of errors")
@@ -136,7 +136,7 @@ def bound_is_vacuous(table: Table) -> Decision:
 
     At a margin up to 1 the bound is at least this; at a larger one every target is a violation.
     """
-    least = 2 * kernel_students(table)["normalized"].min()
+    least = 2 * kernel_students(table.panel("small"))["normalized"].min()
     return holds(least > 1, f"smallest value {least:.2f}")
 
 
@@ -151,7 +151,7 @@ def bound_is_vacuous(table: Table) -> Decision:
 )
 def follows_the_gap(table: Table) -> Decision:
     """Pearson's correlation of adjusted complexity with the gap over all rates exceeds .85, for kernel and network."""
-    frame = flip_sweep(table)
+    frame = flip_sweep(table.panel("small"))
     return in_each(
         exceeds([_pearson(part["adjusted"], part[gap]) for _, part in frame.groupby("seed")], 0.85, what)
         for gap, what in (("kernel_error", "kernel"), ("network_gap", "network"))
@@ -168,7 +168,7 @@ def follows_the_gap(table: Table) -> Decision:
 )
 def ridge_teachers_are_simpler(table: Table) -> Decision:
     """In every draw the adjusted complexity of the ridge teacher's predictions does not rise with the ridge."""
-    frame = ridges(table).sort_values(["seed", "ridge"])
+    frame = ridges(table.panel("small")).sort_values(["seed", "ridge"])
     rise = frame.groupby("seed")["adjusted"].diff().max()
     return holds(rise <= 1e-9, f"largest rise {rise:.1e} in {frame['seed'].nunique()} draws")
 
@@ -187,7 +187,7 @@ def ridge_teachers_are_simpler(table: Table) -> Decision:
 def distillation_beats_none(table: Table) -> Decision:
     """On clean and on noisy labels, every kind of distillation from the full teacher minus none exceeds 0."""
     return in_each(
-        _gain(students(table, panel), "test_accuracy", method, ("none", 0.0), title)
+        _gain(students(table.panel(panel)), "test_accuracy", method, ("none", 0.0), title)
         for panel, title in _PANELS.items()
         for method in _DISTILLED
     )
@@ -268,13 +268,13 @@ def online_raises_similarity(table: Table) -> Decision:
 def early_stopping_helps(table: Table) -> Decision:
     """In both panels, accuracy with the checkpoint of best validation accuracy minus with the final one exceeds 0."""
     return in_each(
-        _gain(students(table, panel), "test_accuracy", ("stopped", 1.0), ("offline", 1.0), title)
+        _gain(students(table.panel(panel)), "test_accuracy", ("stopped", 1.0), ("offline", 1.0), title)
         for panel, title in _PANELS.items()
     )
 
 
 def _by_student(table: Table, kernel: str) -> Iterator[tuple[str, pd.DataFrame]]:
-    frame = complexities(table)
+    frame = complexities(table.panel("small"))
     for student, rows in frame[frame["kernel"] == kernel].groupby("student", sort=False):
         yield str(student), rows
 
@@ -314,7 +314,7 @@ def _gain(frame: pd.DataFrame, column: str, ours: tuple[str, float], other: tupl
 
 
 def _online(table: Table, panel: str, column: str) -> Decision:
-    frame = students(table, panel)
+    frame = students(table.panel(panel))
     return in_each(
         _gain(frame, column, ("online", temperature), ("offline", temperature), _PANELS[panel])
         for temperature in (1.0, 4.0)

@@ -17,17 +17,20 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from infocap import data
-from infocap.distillation import adjusted_supervision_complexity, kernel_target_alignment, supervision_complexity
-from infocap.experiments.distillation.common import kernel, network, train
+from infocap.complexity import adjusted_supervision_complexity, kernel_target_alignment, supervision_complexity
+from infocap.experiments.distillation.common import binary_task, error, kernel, network, train
 from infocap.experiments.fields import ImageData
 from infocap.experiments.streams import stream
+from infocap.networks import NETWORKS
 from infocap.study.fields import AtLeast, NonNegative, Positive
-from infocap.training import predict
+from infocap.training.loop import predict
 
 __all__ = ["Cell", "measure"]
 
-
 GRID = {"seeds": "seed"}
+OWN = {"data": ("data", data)}
+
+_STUDENT = "small_cnn"
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,15 @@ class Cell:
     seed: int
     device: str
 
+    def code(self) -> list[str]:
+        """The module that computes this cell beside this one."""
+        return [NETWORKS.module(_STUDENT)]
+
 
 def measure(cell: Cell) -> dict[str, Any]:
     """A list for each quantity, one entry per rate; and one per ridge at the middle rate for the ridge teachers."""
-    inputs, labels, test_inputs, test_labels = binary_task(cell, cell.n, cell.test_size, cell.seed)
-    make = partial(network, "small_cnn", 1, tuple(inputs.shape[1:]), "student", cell.seed, width=4)
+    inputs, labels, test_inputs, test_labels = binary_task(cell)
+    make = partial(network, _STUDENT, 1, tuple(inputs.shape[1:]), "student", cell.seed, width=4)
     model = make().to(cell.device)
     matrix, cross = (kernel(model, part, inputs)[:, 0, :, 0] for part in (inputs, test_inputs))
     with torch.no_grad():
@@ -89,24 +96,3 @@ def measure(cell: Cell) -> dict[str, Any]:
         result["ridge_error"].append(error(cross @ torch.linalg.solve(matrix, teacher), test_labels))
         result["ridge_agreement"].append(1 - error(teacher, targets))
     return result
-
-
-def binary_task(cell: Any, n: int, test_size: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Images and labels +-1 (int64) of training and test examples; +1 for the classes ``positive``."""
-    source = data.load(cell.data)
-    chosen = torch.randperm(len(source.train_labels), generator=stream("data", seed))[:n]
-    tested = torch.randperm(len(source.test_labels), generator=stream("test", 0))[:test_size]
-    mean, deviation = source.train_inputs.mean(), source.train_inputs.std()
-    positive = torch.tensor(cell.positive)
-    parts = (
-        (source.train_inputs[chosen] - mean) / deviation,
-        2 * torch.isin(source.train_labels[chosen], positive).long() - 1,
-        (source.test_inputs[tested] - mean) / deviation,
-        2 * torch.isin(source.test_labels[tested], positive).long() - 1,
-    )
-    return tuple(part.to(cell.device) for part in parts)
-
-
-def error(outputs: Tensor, labels: Tensor) -> float:
-    """Share of outputs whose sign is not that of the label."""
-    return float((outputs.sign() != labels.sign()).double().mean())

@@ -1,4 +1,7 @@
-"""What do the tables of part 4 say? Their lists of rows as frames, and means over students, teachers and seeds."""
+"""What do the tables of part 4 say? Their lists of rows as frames, and means over students, teachers and seeds.
+
+``rows`` are those of a panel, ``table.panel("clean")``, or what ``table.also(...)`` returned.
+"""
 
 import pandas as pd
 
@@ -6,8 +9,8 @@ from infocap.study.claims import NotRun
 from infocap.study.tables import Table, value_text
 
 __all__ = [
-    "METHOD_NAMES", "accuracies", "by_teacher", "collapsed", "complexities", "conditions", "coverage", "flip_sweep",
-    "kernel_students", "ridges", "rows_of", "students", "teachers",
+    "METHOD_NAMES", "accuracies", "by_teacher", "collapsed", "compared", "complexities", "conditions", "coverage",
+    "flip_sweep", "kernel_students", "ridges", "rows_of", "students", "teachers",
 ]  # fmt: skip
 
 METHOD_NAMES = {
@@ -18,6 +21,7 @@ METHOD_NAMES = {
     ("online", 4.0): "online, temperature 4",
     ("stopped", 1.0): "best early-stopped teacher",
 }
+_SIDE = ("stopping sweep", "update period", "squared, offline", "squared, online")
 _PAPER = [  # what the paper's title experiments need, and where this book could run them
     ("CIFAR-10, ResNet-56 to LeNet-5x8", "cifar10_lenet"),
     ("CIFAR-10, ResNet-56 to ResNet-20", "cifar10_resnet20"),
@@ -33,36 +37,36 @@ def rows_of(rows: pd.DataFrame, column: str, *named: str) -> pd.DataFrame:
     )
 
 
-def complexities(table: Table, name: str = "small") -> pd.DataFrame:
+def complexities(rows: pd.DataFrame) -> pd.DataFrame:
     """``seed``, ``student``, ``kernel``, ``targets``, ``checkpoint``, ``temperature`` and three complexities."""
-    return rows_of(table.panel(name), "complexity", "seed")
+    return rows_of(rows, "complexity", "seed")
 
 
-def conditions(table: Table, name: str = "small") -> pd.DataFrame:
+def conditions(rows: pd.DataFrame) -> pd.DataFrame:
     """``seed``, ``student``, ``share`` of its training, and the ``condition`` number of its kernel."""
-    return rows_of(table.panel(name), "condition", "seed")
+    return rows_of(rows, "condition", "seed")
 
 
-def kernel_students(table: Table, name: str = "small") -> pd.DataFrame:
+def kernel_students(rows: pd.DataFrame) -> pd.DataFrame:
     """``seed``, ``targets``, ``checkpoint``, ``temperature`` and every part of the trade-off of the kernel student."""
-    return rows_of(table.panel(name), "kernel_student", "seed")
+    return rows_of(rows, "kernel_student", "seed")
 
 
-def flip_sweep(table: Table, name: str = "small") -> pd.DataFrame:
+def flip_sweep(rows: pd.DataFrame) -> pd.DataFrame:
     """One row per seed and rate: complexities, alignment, errors, and the network's gap."""
     lines = []
     names = ("adjusted", "complexity", "alignment", "kernel_error", "network_train_error", "network_error")
-    for cell in table.panel(name).to_dict("records"):
+    for cell in rows.to_dict("records"):
         for place, rate in enumerate(cell["rates"]):
             lines.append({"seed": cell["seed"], "rate": rate} | {key: cell[key][place] for key in names})
     frame = pd.DataFrame(lines)
     return frame.assign(network_gap=frame["network_error"] - frame["network_train_error"])
 
 
-def ridges(table: Table, name: str = "small") -> pd.DataFrame:
+def ridges(rows: pd.DataFrame) -> pd.DataFrame:
     """Teachers by ridge regression with the student's own kernel: one row per seed and ridge."""
     lines = []
-    for cell in table.panel(name).to_dict("records"):
+    for cell in rows.to_dict("records"):
         for place, ridge in enumerate(cell["ridges"]):
             keys = ("ridge_adjusted", "ridge_error", "ridge_agreement")
             lines.append(
@@ -72,15 +76,32 @@ def ridges(table: Table, name: str = "small") -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def students(table: Table, name: str) -> pd.DataFrame:
-    """One row per student of a panel; ``temperature`` is 0 for those that learn from labels."""
-    frame = rows_of(table.panel(name), "students", "panel", "teacher_seed")
-    return frame.assign(temperature=frame["temperature"].fillna(0.0))
+def students(rows: pd.DataFrame, column: str = "students") -> pd.DataFrame:
+    """One row per student of a panel's rows, or of those of a method of your own.
+
+    ``temperature`` is 0 for those that learn without one; ``name`` is the method's as pages print it.
+
+    Args:
+        rows: Such as ``table.panel("clean")`` or ``table.also(mine, "clean")``.
+        column: ``students``, or ``along`` for the accuracies along their training.
+    """
+    frame = rows_of(rows, column, "panel", "teacher_seed")
+    temperatures = frame["temperature"].fillna(0.0) if "temperature" in frame else 0.0
+    frame = frame.assign(temperature=temperatures)
+    keys = zip(frame["method"], frame["temperature"], strict=True)
+    return frame.assign(name=[METHOD_NAMES.get(key, key[0]) for key in keys])
 
 
-def teachers(table: Table, name: str) -> pd.DataFrame:
-    """One row per teacher and checkpoint."""
-    return rows_of(table.panel(name), "teacher", "panel", "teacher_seed", "best_checkpoint")
+def compared(frame: pd.DataFrame) -> pd.DataFrame:
+    """Students of methods that are compared, in the order of the methods: those of side studies are left out."""
+    frame = frame[~frame["method"].isin(_SIDE)]
+    order = [*METHOD_NAMES.values(), *frame["name"]]
+    return frame.sort_values("name", key=lambda names: names.map(order.index), kind="stable")
+
+
+def teachers(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per teacher and checkpoint of a panel's rows."""
+    return rows_of(rows, "teacher", "panel", "teacher_seed", "best_checkpoint")
 
 
 def by_teacher(frame: pd.DataFrame, column: str, method: str, temperature: float) -> pd.Series:
@@ -100,29 +121,34 @@ def collapsed(frame: pd.DataFrame, below: float = 0.3) -> pd.DataFrame:
     return frame[frame["test_accuracy"] < below]
 
 
-def accuracies(table: Table, names: tuple[str, ...] = ("clean", "noisy")) -> pd.DataFrame:
-    """Test accuracy of each method: mean and 95 % half width over teachers, and over the students of all teachers."""
+def accuracies(**panels: pd.DataFrame) -> pd.DataFrame:
+    """Test accuracy of each method: mean and 95 % half width over teachers, and over the students of all teachers.
+
+    Args:
+        **panels: Rows by the name of their panel, those of a method of your own among them; each has two columns.
+    """
+    parts = {panel: compared(students(rows)) for panel, rows in panels.items()}
     lines = []
-    for (method, temperature), title in METHOD_NAMES.items():
-        line = {"student learns from": title}
-        for name in names:
-            frame = students(table, name)
-            rows = frame[(frame["method"] == method) & (frame["temperature"] == temperature)]
-            means = by_teacher(frame, "test_accuracy", method, temperature)
-            line[f"{name}, over teachers"] = value_text(means)
-            line[f"{name}, over students"] = value_text(rows["test_accuracy"])
+    for name in dict.fromkeys(name for frame in parts.values() for name in frame["name"]):
+        line = {"student learns from": name}
+        for panel, frame in parts.items():
+            rows = frame[frame["name"] == name]
+            if rows.empty:
+                continue
+            line[f"{panel}, over teachers"] = value_text(rows.groupby("teacher_seed")["test_accuracy"].mean())
+            line[f"{panel}, over students"] = value_text(rows["test_accuracy"])
         lines.append(line)
-    return pd.DataFrame(lines)
+    return pd.DataFrame(lines).fillna("not run")
 
 
 def coverage(table: Table) -> pd.DataFrame:
     """The paper's image data sets, and whether this profile ran them."""
     lines = []
-    for title, name in _PAPER:
+    for title, panel in _PAPER:
         try:
-            frame = students(table, name)
+            frame = students(table.panel(panel))
             text = ", ".join(
-                f"{METHOD_NAMES[key]} {value_text(by_teacher(frame, 'test_accuracy', *key))}" for key in METHOD_NAMES
+                f"{name} {value_text(by_teacher(frame, 'test_accuracy', *key))}" for key, name in METHOD_NAMES.items()
             )
         except NotRun:
             text = "not run in this profile"

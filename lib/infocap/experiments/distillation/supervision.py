@@ -12,27 +12,36 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
-from infocap.distillation import (
+from infocap import data
+from infocap.complexity import (
     adjusted_supervision_complexity,
     condition_number,
     margin_bound,
-    soft_targets,
     supervision_complexity,
 )
-from infocap.experiments.distillation.common import augmented_views, kernel, network, optimizer, train
-from infocap.experiments.distillation.flips import binary_task, error
+from infocap.distillation import soft_targets
+from infocap.experiments.distillation.common import (
+    augmented_views,
+    binary_task,
+    error,
+    kernel,
+    network,
+    optimizer,
+    train,
+)
 from infocap.experiments.fields import ImageData, Network
 from infocap.experiments.streams import stream
+from infocap.networks import NETWORKS
 from infocap.study.fields import AtLeast, Positive
-from infocap.training import predict
+from infocap.training.loop import predict
 
 __all__ = ["Cell", "measure"]
 
 MARGIN, DELTA = 1.0, 0.05  # of the bound that is evaluated for the kernel student
 LOOKS = (0.0, 0.1, 0.3, 1.0)  # shares of a student's training at which its kernel's condition number is measured
 
-
 GRID = {"seeds": "seed"}
+OWN = {"network": ("students", NETWORKS), "data": ("data", data)}
 
 
 @dataclass(frozen=True)
@@ -61,10 +70,14 @@ class Cell:
     seed: int
     device: str
 
+    def code(self) -> list[str]:
+        """The modules that compute this cell beside this one."""
+        return [NETWORKS.module(name) for name in (self.teacher, *self.students)]
+
 
 def measure(cell: Cell) -> dict[str, Any]:
     """``complexity``, ``condition`` and ``kernel_student``: lists of rows, as their functions say."""
-    inputs, labels, test_inputs, test_labels = binary_task(cell, cell.n, cell.test_size, cell.seed)
+    inputs, labels, test_inputs, test_labels = binary_task(cell)
     image = tuple(inputs.shape[1:])
     steps = cell.teacher_epochs * -(-cell.n // cell.batch_size)
     at = [round(steps * (k + 1) / cell.checkpoints) for k in range(cell.checkpoints)]

@@ -2,7 +2,8 @@
 
 A cell draws data, trains one teacher and keeps its weights along the way. The teacher's logits on all augmented views
 are computed once per checkpoint. Then students learn from labels, from the final teacher, from earlier ones, and from
-one checkpoint after another. Students with the same seed share initialization and order.
+one checkpoint after another: each way is a function ``method(cell, task, teacher) -> loss`` in
+``infocap.experiments.distillation.methods``. Students with the same seed share initialization and order.
 
 Validation and training labels are noisy; test labels are clean and decide nothing. The best early-stopped teacher is
 the checkpoint with the best accuracy on noisy validation labels.
@@ -11,6 +12,7 @@ the checkpoint with the best accuracy on noisy validation labels.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby, product
 from typing import Any
 
 import torch
@@ -18,34 +20,34 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
 from infocap import data, noise
+from infocap._registry import Entry
+from infocap.complexity import adjusted_supervision_complexity, class_averaged_kernel, ntk_similarity
 from infocap.distillation import (
     Distillation,
-    adjusted_supervision_complexity,
     cached_logits,
-    class_averaged_kernel,
     distillation_loss,
     fidelity,
-    ntk_similarity,
     predictive_kl,
     replay,
     soft_targets,
-    squared_distillation_loss,
 )
-from infocap.experiments.distillation.common import accuracy, augmented_views, kernel, network, optimizer, train
+from infocap.experiments.distillation.common import accuracy, augmented_views, draw, kernel, network, optimizer, train
+from infocap.experiments.distillation.methods import METHODS
 from infocap.experiments.fields import ImageData, Network
 from infocap.experiments.streams import stream
-from infocap.study.fields import AtLeast, NonNegative, Positive, Share
-from infocap.training import predict
+from infocap.networks import NETWORKS
+from infocap.study.fields import AtLeast, NonNegative, Positive, Share, registered
+from infocap.training.loop import predict
 
-__all__ = ["Cell", "measure"]
-
+__all__ = ["Cell", "Task", "Teacher", "follow", "learn", "make_task", "measure", "stages", "teach"]
 
 GRID = {"teacher_seeds": "teacher_seed"}
+OWN = {"method": ("methods", METHODS), "network": ("student", NETWORKS), "data": ("data", data)}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One teacher and all its students."""
+    """One teacher and all its students, by each of ``methods``."""
 
     panel: str
     data: ImageData
@@ -74,11 +76,29 @@ class Cell:
     stopped: tuple[AtLeast[1], ...] = ()
     periods: tuple[AtLeast[2], ...] = ()
     squared: bool = False
+    methods: tuple[registered(METHODS), ...] = (
+        "none",
+        "offline",
+        "online",
+        "stopped",
+        "stopping sweep",
+        "update period",
+        "squared, offline",
+        "squared, online",
+    )
+
+    def code(self) -> list[str]:
+        """The modules that compute this cell beside this one."""
+        architectures = [NETWORKS.module(name) for name in (self.teacher, self.student)]
+        return architectures + [METHODS.module(name) for name in self.methods]
 
 
 @dataclass(frozen=True)
 class Task:
-    """What teacher and students see; ``labels`` and ``validation_labels`` are noisy."""
+    """What teacher and students see; ``labels`` and ``validation_labels`` are noisy.
+
+    ``views`` are all images in a first augmented view, then all in a second one; ``view_labels`` are their labels.
+    """
 
     inputs: Tensor
     labels: Tensor
@@ -88,23 +108,89 @@ class Task:
     test_inputs: Tensor
     test_labels: Tensor
     views: Tensor
+    view_labels: Tensor
     classes: int
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """What a teacher said at its checkpoints 1 to T: logits ``[T, rows, C]`` of each part of a task.
+
+    Attributes:
+        best: The checkpoint that validation labels choose.
+        history: A row per checkpoint; see ``teacher_rows``.
+        model: The final teacher.
+    """
+
+    views: Tensor
+    train: Tensor
+    validation: Tensor
+    test: Tensor
+    best: int
+    history: list[dict[str, Any]]
+    model: nn.Module
 
 
 def measure(cell: Cell) -> dict[str, Any]:
     """``teacher``: a row per checkpoint; ``students``: a row per student; ``along``: accuracy along their training."""
     task = make_task(cell)
-    image = tuple(task.inputs.shape[1:])
+    teacher = teach(cell, task)
+    reference = kernel(teacher.model.eval(), task.test_inputs[: cell.points])
+    students, along = [], []
+    for method, seeds, with_kernel, options in plan(cell, teacher):
+        for seed in seeds:
+            name = {"method": method.name, "student_seed": seed} | options
+            student = new_student(cell, task, seed)
+            path = learn(cell, task, student, seed, method.function(cell, task, teacher, **options))
+            along.append(name | {"test_accuracy": path})
+            compared = reference if with_kernel and seed == cell.student_seeds[0] else None
+            students.append(name | student_row(task, student, teacher, compared, cell.points))
+    return {"teacher": teacher.history, "best_checkpoint": teacher.best, "students": students, "along": along}
+
+
+def plan(cell: Cell, teacher: Teacher) -> Iterator[tuple[Entry, tuple[int, ...], bool, dict[str, Any]]]:
+    """Method, student seeds, whether kernels are compared, and the options that the method receives.
+
+    Neighbours that try the same field of the cell take turns: all of them at the first temperature, then at the next.
+    """
+    entries = [METHODS[name] for name in cell.methods]
+    entries = [entry for entry in entries if "asked" not in entry.options or getattr(cell, entry.options["asked"])]
+    tried = False
+    for axis, group in groupby(entries, partial(_axis, cell)):
+        for value, entry in product(getattr(cell, axis) if axis else [None], list(group)):
+            tried, options = True, {}
+            for key, field in entry.options.items():
+                if key not in ("asked", "kernel", "side"):
+                    named = isinstance(field, str) and field != axis
+                    known = getattr(cell if hasattr(cell, field) else teacher, field) if named else field
+                    options[key] = value if field == axis else known
+            side = entry.options.get("side", False)
+            seeds = cell.student_seeds[:1] if side else cell.student_seeds
+            yield entry, seeds, entry.options.get("kernel", not side), options
+    if not tried:
+        fields = "temperatures, stopped, periods or squared"
+        raise ValueError(f"methods: got {', '.join(cell.methods)} with nothing to try; accepted: with {fields} stated")
+
+
+def _axis(cell: Cell, entry: Entry) -> str:
+    """The field of the cell whose values a method tries one by one, or an empty string."""
+    fields = [field for field in entry.options.values() if isinstance(field, str)]
+    return next((field for field in fields if isinstance(getattr(cell, field, None), tuple)), "")
+
+
+def teach(cell: Cell, task: Task) -> Teacher:
+    """Trains the teacher on the views, and asks it at each checkpoint."""
     steps = cell.teacher_epochs * -(-cell.n // cell.batch_size)
     at = [round(steps * (k + 1) / cell.checkpoints) for k in range(cell.checkpoints)]
-    teacher = network(cell.teacher, task.classes, image, "teacher", cell.teacher_seed).to(cell.device)
+    image = tuple(task.inputs.shape[1:])
+    model = network(cell.teacher, task.classes, image, "teacher", cell.teacher_seed).to(cell.device)
     run = train(
-        teacher, task.views, task.labels.repeat(cell.views), steps, loss=cross_entropy,
+        model, task.views, task.view_labels, steps, loss=cross_entropy,
         optimizer=optimizer(cell.teacher_learning_rate, cell.teacher_weight_decay), batch_size=cell.batch_size,
         generator=stream("teacher order", cell.teacher_seed), keep=at,
     )  # fmt: skip
     logits = {
-        name: cached_logits(teacher, run.checkpoints, inputs, batch_size=256)
+        name: cached_logits(model, run.checkpoints, inputs, batch_size=256)
         for name, inputs in (
             ("views", task.views),
             ("train", task.inputs),
@@ -114,53 +200,26 @@ def measure(cell: Cell) -> dict[str, Any]:
     }
     history = list(teacher_rows(cell, task, logits, at))
     best = max(range(cell.checkpoints), key=lambda place: history[place]["validation_accuracy"]) + 1
-    reference = kernel(teacher.eval(), task.test_inputs[: cell.points])
-
-    students, along = [], []
-    for method, seeds, options in methods(cell, best):
-        for seed in seeds:
-            name = {"method": method, "student_seed": seed} | options
-            student = network(
-                cell.student, task.classes, image, f"student {cell.teacher_seed}", seed, width=cell.width
-            ).to(cell.device)
-            path = learn(cell, task, student, seed, loss_of(cell, task, logits["views"], method, options))
-            along.append(name | {"test_accuracy": path})
-            with_similarity = seed == cell.student_seeds[0] and method in ("none", "offline", "online")
-            row = student_row(task, student, logits, reference if with_similarity else None, cell.points)
-            students.append(name | row)
-    return {"teacher": history, "best_checkpoint": best, "students": students, "along": along}
+    return Teacher(**logits, best=best, history=history, model=model)
 
 
-def methods(cell: Cell, best: int) -> Iterator[tuple[str, tuple[int, ...], dict[str, Any]]]:
-    """Name, student seeds and options of everything that is tried; side studies have the first seed only."""
-    last, first = cell.checkpoints, cell.student_seeds[:1]
-    yield "none", cell.student_seeds, {}
-    for temperature in cell.temperatures:
-        yield "offline", cell.student_seeds, {"temperature": temperature, "checkpoint": last}
-        yield "online", cell.student_seeds, {"temperature": temperature, "count": last}
-    yield "stopped", cell.student_seeds, {"temperature": 1.0, "checkpoint": best}
-    for checkpoint in cell.stopped:
-        yield "stopping sweep", first, {"temperature": 1.0, "checkpoint": checkpoint}
-    for count in cell.periods:
-        yield "update period", first, {"temperature": 1.0, "count": count}
-    if cell.squared:
-        yield "squared, offline", first, {"temperature": 1.0, "checkpoint": last}
-        yield "squared, online", first, {"temperature": 1.0, "count": last}
+def stages(cell: Cell, count: int) -> list[int]:
+    """The last checkpoint of each of ``count`` equal parts of the teacher's training."""
+    return [round(cell.checkpoints * (k + 1) / count) for k in range(count)]
 
 
-def loss_of(cell: Cell, task: Task, logits: Tensor, method: str, options: dict[str, Any]) -> Callable:
-    """The loss of a student whose targets are row numbers of the views; ``logits`` is ``[checkpoints, rows, C]``."""
-    if method == "none":
-        labels = task.labels.repeat(cell.views)
-        return lambda outputs, rows: cross_entropy(outputs, labels[rows])
-    if "checkpoint" in options:
-        chosen = [options["checkpoint"] - 1]
-    else:  # the last of each of ``count`` stages
-        chosen = [round(cell.checkpoints * (k + 1) / options["count"]) - 1 for k in range(options["count"])]
-    kind = squared_distillation_loss if method.startswith("squared") else distillation_loss
-    return Distillation(
-        replay(logits[chosen], student_steps(cell)), loss=partial(kind, temperature=options["temperature"])
-    )
+def follow(
+    cell: Cell, teacher: Teacher, checkpoints: list[int], temperature: float, loss: Callable = distillation_loss
+) -> Distillation:
+    """The loss of a student that hears these checkpoints in turn, each for an equal part of its training."""
+    heard = teacher.views[[checkpoint - 1 for checkpoint in checkpoints]]
+    return Distillation(replay(heard, student_steps(cell)), loss=partial(loss, temperature=temperature))
+
+
+def new_student(cell: Cell, task: Task, seed: int) -> nn.Module:
+    """A student before its training."""
+    image, purpose = tuple(task.inputs.shape[1:]), f"student {cell.teacher_seed}"
+    return network(cell.student, task.classes, image, purpose, seed, width=cell.width).to(cell.device)
 
 
 def student_steps(cell: Cell) -> int:
@@ -181,16 +240,16 @@ def learn(cell: Cell, task: Task, student: nn.Module, seed: int, loss: Callable)
 
 
 def student_row(
-    task: Task, student: nn.Module, logits: dict[str, Tensor], reference: Tensor | None, points: int
+    task: Task, student: nn.Module, teacher: Teacher, reference: Tensor | None, points: int
 ) -> dict[str, Any]:
     """Accuracy, and agreement with the final teacher: of answers, of probabilities, and of tangent kernels."""
     tested, trained = predict(student, task.test_inputs), predict(student, task.inputs)
     result = {
         "test_accuracy": accuracy(tested, task.test_labels),
         "train_accuracy": accuracy(trained, task.labels),
-        "fidelity": float(fidelity(tested, logits["test"][-1])),
-        "train_fidelity": float(fidelity(trained, logits["train"][-1])),
-        "predictive_kl": float(predictive_kl(tested, logits["test"][-1])),
+        "fidelity": float(fidelity(tested, teacher.test[-1])),
+        "train_fidelity": float(fidelity(trained, teacher.train[-1])),
+        "predictive_kl": float(predictive_kl(tested, teacher.test[-1])),
     }
     if reference is not None:
         own = kernel(student.eval(), task.test_inputs[:points])
@@ -210,12 +269,8 @@ def teacher_rows(cell: Cell, task: Task, logits: dict[str, Tensor], at: list[int
     Complexity is that of centred targets on test points, for the class-averaged kernel of the first student before its
     training; the row has the value for each temperature, and that of the true labels beside them.
     """
-    image = tuple(task.inputs.shape[1:])
     points = task.test_inputs[: cell.complexity_points]
-    student = network(
-        cell.student, task.classes, image, f"student {cell.teacher_seed}", cell.student_seeds[0], width=cell.width
-    ).to(cell.device)
-    matrix = class_averaged_kernel(kernel(student, points))
+    matrix = class_averaged_kernel(kernel(new_student(cell, task, cell.student_seeds[0]), points))
     wrong = task.labels != task.clean
     for place, step in enumerate(at):
         own = logits["train"][place].argmax(1)
@@ -244,29 +299,20 @@ def complexity(matrix: Tensor, targets: Tensor) -> float:
 
 def make_task(cell: Cell) -> Task:
     """``n`` training and ``n / 4`` validation examples with noisy labels, test examples, and the augmented views."""
-    source = data.load(cell.data)
-    chosen = torch.randperm(len(source.train_labels), generator=stream("data", cell.teacher_seed))
-    chosen = chosen[: cell.n + cell.n // 4]
-    if len(chosen) < cell.n + cell.n // 4:
-        raise ValueError(f"n: got {cell.n}; accepted: up to {len(source.train_labels) * 4 // 5}, validation needs more")
-    tested = torch.randperm(len(source.test_labels), generator=stream("test", 0))[: cell.test_size]
-    mean, deviation = source.train_inputs.mean(), source.train_inputs.std()
-    inputs, test_inputs = (
-        ((images - mean) / deviation).to(cell.device)
-        for images in (source.train_inputs[chosen], source.test_inputs[tested])
-    )
-    clean, classes = source.train_labels[chosen], int(source.train_labels.max()) + 1
+    drawn, classes = draw(cell.data, cell.n + cell.n // 4, cell.test_size, cell.teacher_seed)
+    clean = drawn.train_labels
     transition = noise.uniform_transition(classes, cell.label_noise)
     labels = noise.corrupt(clean, transition, stream("noise", cell.teacher_seed)) if cell.label_noise else clean
-    clean, labels = clean.to(cell.device), labels.to(cell.device)
+    inputs, clean, labels = (part.to(cell.device) for part in (drawn.train_inputs, clean, labels))
     return Task(
         inputs=inputs[: cell.n],
         labels=labels[: cell.n],
         clean=clean[: cell.n],
         validation_inputs=inputs[cell.n :],
         validation_labels=labels[cell.n :],
-        test_inputs=test_inputs,
-        test_labels=source.test_labels[tested].to(cell.device),
+        test_inputs=drawn.test_inputs.to(cell.device),
+        test_labels=drawn.test_labels.to(cell.device),
         views=augmented_views(inputs[: cell.n], cell.views, cell.shift, cell.teacher_seed),
+        view_labels=labels[: cell.n].repeat(cell.views),
         classes=classes,
     )
