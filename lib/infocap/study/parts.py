@@ -7,7 +7,7 @@ Conventions: a part is the first word of a table's name and the folder of its ch
 folder and every part that its code names: as an import, an attribute (``profile.distillation``) or the beginning of
 a string (``"distillation/flips"``). What the code of a part's tables and figures names counts too. A page outside the
 parts' folders, such as the scorecard, reads all parts, and so does a chapter that asks a ``Book`` for the verdicts of
-no part in particular, for its catalogue or for its whole profile, or that imports more from the catalogue than
+no part in particular, for all that its catalogue or its profile holds, or that imports more from the catalogue than
 ``Book``.
 """
 
@@ -20,6 +20,7 @@ import nbformat
 __all__ = ["parts_read"]
 
 _EVERYTHING = "catalogue"  # stands for all parts, beside being what a chapter says
+_OF_ONE_TABLE = ("collect", "load_profile", "work")  # what a catalogue does with a table that is named
 
 
 def parts_read(notebook: Path, tables: dict[str, ModuleType]) -> set[str]:
@@ -60,8 +61,12 @@ def _words(code: str) -> set[str]:
 
     Where the code reaches beyond tables that it names, one word is ``_EVERYTHING``.
     """
-    words = set()
-    for node in ast.walk(ast.parse(code)):
+    words, nodes = set(), list(ast.walk(ast.parse(code)))
+    of_one = {id(node.value) for node in nodes if isinstance(node, ast.Subscript)}
+    of_one |= {id(node.value) for node in nodes if isinstance(node, ast.Attribute) and node.attr in _OF_ONE_TABLE}
+    for node in nodes:
+        if id(node) in of_one and getattr(node, "attr", "") in (_EVERYTHING, "panels"):
+            continue  # the table's name is a string nearby
         if isinstance(node, ast.Import):
             words |= {word for alias in node.names for word in alias.name.split(".")}
         elif isinstance(node, ast.ImportFrom):
