@@ -52,7 +52,7 @@ def parts_read(notebook: Path, tables: dict[str, ModuleType]) -> set[str]:
             return read
         part = pending.pop()
         read.add(part)
-        sources = sorted(folders[part].glob("*.py"))
+        sources = sorted(folders[part].rglob("*.py"))
         words = set().union(*(_words(source.read_text(encoding="utf-8")) for source in sources))
 
 
