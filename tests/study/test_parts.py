@@ -75,7 +75,7 @@ def test_a_page_outside_the_parts_reads_all(two_parts, tmp_path, folder):
 
 @pytest.mark.parametrize("module", ["one/figures", "one/methods/mine"])
 def test_what_the_code_of_a_part_names_counts_too(two_parts, package, tmp_path, module):
-    assert read(tmp_path, two_parts.TABLES, "1 + 1") == {"one"}
+    assert read(tmp_path, two_parts.tables, "1 + 1") == {"one"}
     package.write(module, "from PACKAGE.two import table")
-    assert read(tmp_path, two_parts.TABLES, "1 + 1") == EVERYTHING
-    assert read(tmp_path, two_parts.TABLES, "1 + 1", folder="two") == {"two"}
+    assert read(tmp_path, two_parts.tables, "1 + 1") == EVERYTHING
+    assert read(tmp_path, two_parts.tables, "1 + 1", folder="two") == {"two"}
