@@ -179,48 +179,24 @@ def test_the_setting_in_words(table):
     assert "2 seeds each" in text and "1 seed each" in results.setting_text(table.panel("memorization"))
 
 
-@pytest.mark.parametrize("name", ["accuracies", "memorized", "controls", "curves"])
-@pytest.mark.parametrize("panel", ["main", "pair", "high_noise"])
-def test_figures_draw_one_setting_and_several(table, profile, name, panel):
-    rows = results.best(results.panel(table, profile, panel))
-    figure = getattr(limit_figures, name)(rows, profile.name)
-    settings = len(rows.groupby(["n", "rate"]))
-    assert len(figure.axes) == settings * (2 if name == "controls" else 1)
-    assert f"profile {profile.name}" in figure.get_supxlabel()
-    assert all(axes.get_xlabel() for axes in figure.axes[-1:])
-    figure.canvas.draw()
-    assert not plt.get_fignums()
+def test_settings_are_told_apart_where_there_are_several(table):
+    alone, several = (results.settings(results.panel(table, name)) for name in ("clean", "pair"))
+    assert [title for title, _ in alone] == [""]
+    assert [title for title, _ in several] == ["n = 160, noise rate 0.4", "n = 200, noise rate 0.4"]
+    assert [set(part["n"]) for _, part in several] == [{160}, {200}]
 
 
-def test_other_figures_draw(table, profile):
-    frame = pd.DataFrame([{"toy": c.toy, "parameter": c.parameter, **toys.measure(c)} for c in toys.cells(profile)
-                          if c.toy.startswith(("auxiliary", "variational"))])  # fmt: skip
-    shown = results.best(results.panel(table, profile, "main"))
-    sweep = results.panel(table, profile, "beta")
-    for figure, axes in [
-        (limit_figures.gradient_bounds(frame, profile.name), 1),
-        (limit_figures.auxiliary_predictions(frame, profile.name), 2),
-        (limit_figures.beta_sweep(sweep, profile.name), 4),
-        (limit_figures.by_rate(shown[shown["method"].isin(["cross_entropy", "limit_laplace"])], profile.name), 1),
-        (limit_figures.detections(results.detection(shown), profile.name), 1),
-        (limit_figures.suspicious_images(table, int(shown["row"].iloc[0])), 12),
-    ]:
-        figure.canvas.draw()
-        assert len(figure.axes) == axes
-
-
-def test_the_most_suspicious_image_comes_first(table, profile):
-    row = int(results.panel(table, profile, "main")["row"].iloc[0])
-    arrays = table.arrays[row]
-    worst = int(np.argmax(arrays["score"]))
-    from infocap.data import class_names
-
-    title = limit_figures.suspicious_images(table, row).axes[0].get_title()
-    assert title.startswith(f"given: {class_names('fashion-mnist')[arrays['noisy_labels'][worst]]}\n")
-
-
-def test_intervals_end_where_the_quantity_does():
-    means, errors = limit_figures._means([[0.0, 0.4], [0.5, 0.5]], (0.0, 1.0))
-    np.testing.assert_allclose(means, [0.2, 0.5])
-    np.testing.assert_allclose(errors, [[0.2, 0.0], [0.8, 0.0]])
-    assert limit_figures._means([[0.3]], (0.0, 1.0))[1] is None
+def test_the_most_suspicious_image_comes_first():
+    labels = np.array([0, 3, 9, 1])
+    arrays = {
+        "score": np.array([0.1, 0.9, 0.2, 0.9]),
+        "rows": np.array([50, 60, 70, 80]),
+        "noisy_labels": labels,
+        "clean_labels": labels[::-1],
+    }
+    table = Table("made up", "quick", pd.DataFrame({"data": ["mnist", "fashion-mnist"]}), arrays=[{}, arrays])
+    found = results.suspicious(table, 1, count=3)
+    assert found["image"].tolist() == [60, 80, 70]  # the first of two equal scores comes first
+    assert found[["given", "true"]].values.tolist() == [
+        ["Dress", "Ankle boot"], ["Trouser", "T-shirt/top"], ["Ankle boot", "Dress"],
+    ]  # fmt: skip

@@ -358,7 +358,8 @@ def test_evaluation_by_hand():
 
 SETTINGS = [
     "noisy_labels.main.seeds=[1,0]",
-    "noisy_labels.main.methods=[{method='cross-entropy'},{method='LIMIT Laplace',beta=3},{method='LIMIT Laplace',beta=10}]",
+    "noisy_labels.main.methods=[{method='cross-entropy'},"
+    "{method='LIMIT Laplace',beta=3},{method='LIMIT Laplace',beta=10}]",
 ]
 CELLS = CATALOGUE.load_profile("smoke", SETTINGS).panels["noisy_labels/training"]["main"].cells
 NOISY = {"cross-entropy": 0.3, "LIMIT Laplace, β=3": 0.35, "LIMIT Laplace, β=10": 0.4}

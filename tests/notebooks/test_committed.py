@@ -264,3 +264,25 @@ def test_exercises_have_marked_solutions_and_grading_metadata(path):
     assert len(exercises) == len(solutions) >= 6
     tests = [cell for cell in graded if cell.metadata.nbgrader.grade and cell.cell_type == "code"]
     assert len(tests) >= 6 and all("assert" in cell.source for cell in tests if cell.metadata.nbgrader.locked)
+
+
+LIVE = {"distillation_loss", "fit", "fit_many", "leave_one_out", "limit_losses", "ntk"}  # what trains or measures
+
+
+@pytest.mark.parametrize("path", [*CHAPTERS, *BOOK.glob("synthesis/*.ipynb")], ids=str)
+def test_chapters_show_their_experiment(path):
+    """One real run in the page's own code on real images, and the code that made the tables, taken from its source."""
+    code = [cell for cell in cells(path, "code") if not {"remove-cell", "remove-input"} & set(tags(cell))]
+    trees = [ast.parse(cell.source) for cell in cells(path, "code")]
+    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    shown = [call for call in calls if ast.unparse(call.func) == "code"]
+    assert shown and all(call.args and not any(isinstance(arg, ast.Constant) for arg in call.args) for call in shown)
+    visible = {
+        ast.unparse(node.func)
+        for cell in code
+        for node in ast.walk(ast.parse(cell.source))
+        if isinstance(node, ast.Call)
+    }
+    assert LIVE & {name.split(".")[-1] for name in visible}
+    text = "\n".join(cell.source for cell in code)
+    assert re.search(r"fashion-mnist|[\"']mnist|\.cells\(|task|split", text), "on real images"

@@ -17,8 +17,9 @@ from infocap.study.book import Book
 from infocap.study.tables import NotRun, Table, summarize, value_text
 
 __all__ = [
-    "at_the_end", "best", "chosen", "comparison", "coverage", "detection", "histories", "labelled", "main", "middle",
-    "options", "panel", "ranking_text", "report", "runs", "setting_text", "value_text",
+    "at_the_end", "best", "chosen", "comparison", "coverage", "detection", "histories", "in_lines", "labelled", "main",
+    "middle", "options", "panel", "ranking_text", "report", "runs", "setting_text", "settings", "suspicious",
+    "value_text",
 ]  # fmt: skip
 
 COLUMNS = {
@@ -36,8 +37,8 @@ def labelled(rows: pd.DataFrame) -> pd.DataFrame:
     """Adds two columns: ``label``, a method with its hyper-parameters; ``family``, without those that are chosen.
 
     Example:
-        >>> settings = {"learning_rate": 1e-3, "weight_decay": 0.0, "noise_std": 0.0, "noise_kind": "gaussian"}
-        >>> row = settings | {"method": "LIMIT Laplace", "beta": 3.0, "dropout": 0.5, "warm_up": 0, "initialized": False}
+        >>> row = {"method": "LIMIT Laplace", "beta": 3.0, "dropout": 0.5, "warm_up": 0, "initialized": False}
+        >>> row |= {"learning_rate": 1e-3, "weight_decay": 0.0, "noise_std": 0.0, "noise_kind": "gaussian"}
         >>> labelled(pd.DataFrame([row]))[["label", "family"]].values.tolist()
         [['LIMIT Laplace, β=3, dropout 0.5', 'LIMIT Laplace, dropout']]
     """
@@ -87,6 +88,12 @@ def middle(rows: pd.DataFrame, rate: float | None = None) -> pd.DataFrame:
     if rows.empty:
         raise NotRun(f"no run at rate {rate}")
     return rows
+
+
+def settings(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The rows of each size and noise rate, with a title if there are several."""
+    parts = list(rows.groupby(["n", "rate"], sort=False))
+    return [(f"n = {n:,}, noise rate {rate:g}" if len(parts) > 1 else "", part) for (n, rate), part in parts]
 
 
 def runs(rows: pd.DataFrame, value: str, **where: Any) -> list[float]:
@@ -163,6 +170,25 @@ def ranking_text(rows: pd.DataFrame, value: str, count: int = 3) -> str:
     return ", ".join(f"{name} ({mean:.3f})" for name, mean in means.items())
 
 
+def in_lines(label: str, width: int = 21) -> str:
+    """A label as figures print it, in lines that break after commas.
+
+    Example:
+        >>> in_lines("cross-entropy, Laplace gradient noise 0.03").splitlines()
+        ['cross-entropy,', 'Laplace noise 0.03']
+    """
+    lines = [""]
+    for part in label.replace(" gradient noise", " noise").split(", "):
+        if lines == [""]:
+            lines = [part]
+        elif len(lines[-1]) + len(part) + 2 <= width:
+            lines[-1] += f", {part}"
+        else:
+            lines[-1] += ","
+            lines.append(part)
+    return "\n".join(lines)
+
+
 def report(*rows: pd.DataFrame, columns: Mapping[str, str] = COLUMNS) -> pd.DataFrame:
     """A table to read: one line per method, means with intervals, the best first column on top.
 
@@ -206,6 +232,24 @@ def detection(rows: pd.DataFrame) -> pd.DataFrame:
         values = {name: part[f"{name}{suffix}"] for name in ("auc", "precision_at_100")}
         parts.append(part[["n", "rate", "data_seed"]].assign(scorer=scorer, **values))
     return pd.concat(parts, ignore_index=True)
+
+
+def suspicious(table: Table, row: int, count: int = 12) -> pd.DataFrame:
+    """The training images whose given label is farthest from the auxiliary prediction, the worst first.
+
+    Args:
+        table: ``noisy_labels/training``.
+        row: Number of the run in it, column ``row`` of ``panel``.
+        count: How many images, at most.
+
+    Returns:
+        ``image``, its number among the training images of the data; ``given`` and ``true``, names of classes.
+    """
+    arrays, names = table.arrays[row], data.class_names(table.frame["data"].iloc[row])
+    worst = (-arrays["score"]).argsort(kind="stable")[:count]
+    labels = {"given": arrays["noisy_labels"][worst], "true": arrays["clean_labels"][worst]}
+    classes = {name: [names[label] for label in found] for name, found in labels.items()}
+    return pd.DataFrame({"image": arrays["rows"][worst]} | classes)
 
 
 def coverage(book: Book) -> pd.DataFrame:
@@ -292,7 +336,8 @@ def histories(*rows: pd.DataFrame) -> pd.DataFrame:
         part["by_errors"] = memorized_information(entropy, part["train_error"].tolist(), classes).numpy()
         part["ignorant_error"] = float(minimum_error_rate(entropy, 0.0, classes))
         part["by_loss"] = (entropy - part["train_loss"]).clip(lower=0)
-        parts.append(part.assign(**{name: run[name] for name in ("label", "family", "data_seed", "noise_entropy")}))
+        fields = ("label", "family", "n", "rate", "data_seed", "noise_entropy")
+        parts.append(part.assign(**{name: run[name] for name in fields}))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -25,7 +25,7 @@ from infocap.experiments.noisy_labels.methods import METHODS
 from infocap.experiments.streams import initialization, stream
 from infocap.label_noise.detection import mislabel_score
 from infocap.study.fields import AtLeast, Fraction, NonNegative, Options, Positive, Share, registered
-from infocap.training import Fit, fit, predict
+from infocap.training.loop import Fit, fit, predict
 
 SECTION = "noisy_labels"
 GRID = {

@@ -6,7 +6,7 @@ from infocap.experiments.noisy_labels.methods import method
 from infocap.experiments.noisy_labels.training import Cell, Split, network, train
 from infocap.label_noise.soft_penalty import soft_penalty_loss
 from infocap.networks.pairs import WithFeatures
-from infocap.training import Fit
+from infocap.training.loop import Fit
 
 
 @method("soft penalty", shows={"lam": "λ", "beta": "β"})
