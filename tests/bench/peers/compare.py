@@ -114,7 +114,7 @@ def compare(cell):
     """One line per method for one seed."""
     task = two_classes(cell.data, cell.classes, cell.n, cell.m, cell.seed, cell.side)
     inputs, targets, eval_inputs = task.inputs, task.targets[:, None], task.eval_inputs
-    model = retraining.network(cell, task)
+    model = retraining.initial(cell, task)
     chosen = torch.arange(cell.left_out)
 
     def closed_form(rate):
