@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -210,13 +211,14 @@ def test_an_own_method_is_trained_on_the_panels_teachers_and_read_like_the_books
     book = Book("smoke", store=tmp_path)
     table = book.table("distillation/training")
     shown = results.students(table.panel("clean"))
-    rows = results.students(table.also(half_labels, "clean", jobs=1))
+    own = table.also(half_labels, "clean", jobs=1)
+    rows = results.students(own)
     seeds = ["teacher_seed", "student_seed"]
     assert set(rows["name"]) == {"half_labels"}
     assert rows[seeds].values.tolist() == shown[shown["method"] == "none"][seeds].values.tolist()
     columns = ["test_accuracy", "fidelity", "similarity"]
     assert rows[columns].notna().all().tolist() == [True, True, False]  # kernels: the first student of each teacher
-    lines = results.accuracies(clean=results.compared(shown), mine=rows)
+    lines = results.accuracies(clean=table.panel("clean"), both=pd.concat([table.panel("clean"), own]))
     assert lines["student learns from"].tolist() == [*results.METHOD_NAMES.values(), "half_labels"]
     assert lines["clean, over teachers"].iloc[-1] == "not run"
     again = results.students(table.also("none", "clean", jobs=1))

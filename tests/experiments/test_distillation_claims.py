@@ -173,8 +173,8 @@ def test_students_of_side_studies_are_not_compared_and_methods_keep_their_order(
     table = training_table()
     frame = results.compared(results.students(table.panel("noisy")).iloc[::-1])
     assert list(dict.fromkeys(frame["name"])) == list(results.METHOD_NAMES.values())
-    own = frame[frame["method"] == "none"].assign(method="mine", name="mine")
-    lines = results.accuracies(noisy=pd.concat([own, frame]), clean=results.students(table.panel("clean")))
+    own = table.panel("noisy").assign(students=lambda rows: [[one[0] | {"method": "mine"}] for one in rows["students"]])
+    lines = results.accuracies(noisy=pd.concat([own, table.panel("noisy")]), clean=table.panel("clean"))
     assert lines["student learns from"].tolist() == [*results.METHOD_NAMES.values(), "mine"]
     assert lines.iloc[-1]["clean, over teachers"] == "not run" != lines.iloc[-1]["noisy, over teachers"]
 

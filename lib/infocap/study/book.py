@@ -97,11 +97,8 @@ class BookTable(Table):
         **changes: Any,
     ) -> Table:
         """As ``also``, whose rows it returns as a table with arrays: what functions of tables read, panel by panel."""
-        given = {
-            kind: thing for kind, thing in zip(("method", "network", "data"), (method, network, data), strict=True)
-        }
         cells, lent, names = self.cells(panel), [], []
-        for kind, thing in given.items():
+        for kind, thing in {"method": method, "network": network, "data": data}.items():
             if thing is None:
                 continue
             target, registry = self._own(kind)
@@ -209,6 +206,7 @@ class Book:
         self.profile = self.catalogue.load_profile(profile, settings)
         self.store = Store(store)
         self._tables: dict[str, BookTable] = {}
+        self._decided: dict[str, pd.DataFrame] = {}
         if "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
             style.vector_figures()
 
@@ -271,8 +269,10 @@ class Book:
         if not chosen:
             parts = dict.fromkeys(claim.table.split("/")[0] for claim in self.catalogue.claims)
             raise ValueError(f"part: no claims of {part!r}, {list(names)}; accepted parts: {', '.join(parts)}")
-        tables = {name: self.table(name) for name in dict.fromkeys(claim.table for claim in chosen)}
-        rows = rules.scorecard(chosen, tables)
+        for claim in chosen:  # once: a rule may look at thousands of bounds
+            if claim.name not in self._decided:
+                self._decided[claim.name] = rules.scorecard([claim], {claim.table: self.table(claim.table)})
+        rows = pd.concat([self._decided[claim.name] for claim in chosen], ignore_index=True)
         folder = self.catalogue.results
         return scorecard.with_stored(rows, folder and folder / "full" / "scorecard.json")
 

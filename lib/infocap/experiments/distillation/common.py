@@ -11,7 +11,7 @@ from infocap.data import Dataset
 from infocap.experiments.augmentation import flip_and_crop
 from infocap.experiments.streams import initialization, stream
 from infocap.tangent import ntk
-from infocap.training import Fit, fit
+from infocap.training.loop import Fit, fit
 
 __all__ = [
     "accuracy", "augmented_views", "binary_task", "draw", "error", "kernel", "network", "optimizer", "train",

@@ -23,7 +23,7 @@ from infocap.experiments.fields import ImageData
 from infocap.experiments.streams import stream
 from infocap.networks import NETWORKS
 from infocap.study.fields import AtLeast, NonNegative, Positive
-from infocap.training import predict
+from infocap.training.loop import predict
 
 __all__ = ["Cell", "measure"]
 

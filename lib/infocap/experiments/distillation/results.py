@@ -121,13 +121,13 @@ def collapsed(frame: pd.DataFrame, below: float = 0.3) -> pd.DataFrame:
     return frame[frame["test_accuracy"] < below]
 
 
-def accuracies(**frames: pd.DataFrame) -> pd.DataFrame:
+def accuracies(**panels: pd.DataFrame) -> pd.DataFrame:
     """Test accuracy of each method: mean and 95 % half width over teachers, and over the students of all teachers.
 
     Args:
-        **frames: Students by the name of their panel; the table has two columns for each.
+        **panels: Rows by the name of their panel, those of a method of your own among them; each has two columns.
     """
-    parts = {panel: compared(frame) for panel, frame in frames.items()}
+    parts = {panel: compared(students(rows)) for panel, rows in panels.items()}
     lines = []
     for name in dict.fromkeys(name for frame in parts.values() for name in frame["name"]):
         line = {"student learns from": name}

@@ -37,7 +37,7 @@ from infocap.experiments.fields import ImageData, Network
 from infocap.experiments.streams import stream
 from infocap.networks import NETWORKS
 from infocap.study.fields import AtLeast, NonNegative, Positive, Share, registered
-from infocap.training import predict
+from infocap.training.loop import predict
 
 __all__ = ["Cell", "Task", "Teacher", "follow", "learn", "make_task", "measure", "stages", "teach"]
 

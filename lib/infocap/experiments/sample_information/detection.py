@@ -64,7 +64,7 @@ class Cell:
 
     def __post_init__(self):
         if self.methods and self.experiment != "mislabelled":
-            raise ValueError(f"methods: got {self.experiment!r}; accepted: the experiment 'mislabelled' compares methods")
+            raise ValueError(f"methods: got {self.methods}; accepted: none, but with the experiment 'mislabelled'")
 
     def code(self) -> list[str]:
         """The modules that compute this cell beside this one."""

@@ -25,7 +25,7 @@ from infocap.experiments.streams import stream
 from infocap.sample_information.closed_form import train_linearized
 from infocap.study.fields import AtLeast, Positive
 from infocap.tangent import ntk
-from infocap.training import fit, predict
+from infocap.training.loop import fit, predict
 
 GRID = {"widths": "width", "learning_rates": "learning_rate", "seeds": "seed"}
 OWN = {"network": ("network", networks.NETWORKS), "data": ("data", data)}

@@ -11,7 +11,7 @@ from infocap.experiments.sample_information.tasks import normalize
 from infocap.experiments.streams import initialization
 from infocap.sample_information.closed_form import LeaveOneOut, leave_one_out
 from infocap.tangent import ntk
-from infocap.training import predict
+from infocap.training.loop import predict
 
 __all__ = ["Problem", "network", "problem"]
 

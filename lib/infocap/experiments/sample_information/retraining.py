@@ -25,7 +25,7 @@ from infocap.sample_information.closed_form import train_linearized
 from infocap.sample_information.retraining import Retrained, retrain_leave_one_out
 from infocap.study.fields import AtLeast, NonNegative, Positive, registered
 from infocap.tangent import ntk
-from infocap.training import fit, predict
+from infocap.training.loop import fit, predict
 
 GRID = {"widths": "widths", "weight_decays": "weight_decay", "seeds": "seed"}
 OWN = {"method": ("methods", SHIFTS), "network": ("network", networks.NETWORKS), "data": ("data", data)}
@@ -109,9 +109,9 @@ def measure(cell: Cell) -> dict[str, Any]:
     for name in cell.methods:
         found = SHIFTS[name](cell, run)
         weights[name], predictions[name] = found if isinstance(found, tuple) else (found, found)
-    for name, values in (weights | predictions).items():
-        if values.shape != (cell.n,):
-            raise ValueError(f"{name}: got {list(values.shape)}; accepted: a number for each of {cell.n} examples, or two")
+        for values in (weights[name], predictions[name]):
+            if values.shape != (cell.n,):
+                raise ValueError(f"{name}: got {list(values.shape)}; accepted: a number for each of {cell.n} examples")
     kernel_end = ntk(run.trained, inputs)[:, 0, :, 0]
     moved = train_linearized(run.kernel, run.residual, run.kernel_eval, **horizon(run))
     change = run.real.outputs[:, 0].double() - predict(run.model, eval_inputs)[:, 0].double()
@@ -160,8 +160,9 @@ def initial(cell: Cell, task: Task) -> nn.Module:
 def pretrain(cell: Cell, model: nn.Module) -> None:
     """Ten classes of other images, which share no example with the task."""
     other = data.load(cell.pretrained)
+    inputs, labels = normalize(cell.data, other.train_inputs), other.train_labels
     fit(
-        model.to(cell.device), normalize(cell.data, other.train_inputs).to(cell.device), other.train_labels.to(cell.device),
+        model.to(cell.device), inputs.to(cell.device), labels.to(cell.device),
         loss=cross_entropy, optimizer=partial(torch.optim.Adam, lr=1e-3), steps=cell.pretraining_steps,
         batch_size=256, generator=stream("pretraining", cell.seed),
     )  # fmt: skip

@@ -29,7 +29,8 @@ from infocap.experiments.streams import stream
 from infocap.sample_information.closed_form import leave_one_out, train_linearized
 from infocap.study.fields import AtLeast, NonNegative, Options, Positive, Share
 from infocap.tangent import ntk
-from infocap.training import fit_many, predict
+from infocap.training.loop import predict
+from infocap.training.many import fit_many
 
 GRID = {"tasks": Options, "seeds": "seed"}
 OWN = {"data": ("data", data)}

@@ -25,7 +25,7 @@ from infocap.sample_information.closed_form import leave_one_out, train_lineariz
 from infocap.sample_information.scores import sgd_covariance, smooth_sample_information
 from infocap.study.fields import AtLeast, NonNegative
 from infocap.tangent import jacobian
-from infocap.training import predict
+from infocap.training.loop import predict
 
 PANEL = "toy"
 GRID = {

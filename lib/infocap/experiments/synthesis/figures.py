@@ -48,4 +48,4 @@ def portraits(table: BookTable, name: str = "clean", count: int = 5) -> Figure:
             axes.tick_params(labelsize=7, length=0)
             axes.invert_yaxis()
             axes.grid(False)
-    return plots.note(figure, f"{table.profile} profile, {name} labels, one supersample of {len(frame)} images")
+    return plots.note(figure, f"profile {table.profile}; {name} labels, one supersample of {len(frame)} images")

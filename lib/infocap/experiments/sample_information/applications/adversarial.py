@@ -13,7 +13,7 @@ from infocap.experiments.sample_information.methods.closed_form import f_si
 from infocap.experiments.sample_information.problem import Problem, problem
 from infocap.experiments.sample_information.tasks import two_classes
 from infocap.experiments.streams import stream
-from infocap.training import fit
+from infocap.training.loop import fit
 
 
 @application("adversarial")

@@ -25,7 +25,8 @@ def subclass(cell: Cell) -> dict[str, Any]:
     total = 2 * cell.n + cell.rare
     training, evaluation = [], []
     for place, (class_id, count) in enumerate(zip(cell.classes, (cell.n, cell.rare, cell.n), strict=True)):
-        rows, asked = rows_of_classes(cell.data, dataset.train_labels, [class_id]), count + round(cell.m * count / total)
+        rows = rows_of_classes(cell.data, dataset.train_labels, [class_id])
+        asked = count + round(cell.m * count / total)
         if asked > len(rows):
             raise ValueError(f"n, m: ask for {asked} images of class {class_id}; accepted: up to {len(rows)}")
         order = torch.randperm(len(rows), generator=stream(f"subclass {cell.data} {place}", cell.seed))

@@ -1,4 +1,4 @@
-"""How far will a network move without an example? Predictions that compete beside real retraining, a file for each family.
+"""How far will a network move without an example? What competes to predict it, a file for each family.
 
 A method is a function ``method(cell, run)`` of a cell of ``sample_information/retraining`` and a ``Run``, which has the
 network before and after training and its data. It returns a number for each training example, ``[n]``, that stands

@@ -5,7 +5,7 @@ from torch import Tensor
 from infocap import attribution
 from infocap.experiments.sample_information.retraining import Cell, Run
 from infocap.experiments.sample_information.shifts import shift
-from infocap.training import predict
+from infocap.training.loop import predict
 
 
 @shift("training residual")
