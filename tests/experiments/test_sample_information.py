@@ -9,7 +9,7 @@ from infocap.experiments.catalogue import CATALOGUE
 from infocap.experiments.sample_information import results, retraining, toys
 from infocap.study.cells import fields
 from infocap.study.claims import NotRun, Verdict, decide
-from infocap.study.tables import Table, write
+from infocap.study.tables import Table
 
 PROFILE = CATALOGUE.load_profile("quick")
 BY_NAME = {claim.name.removeprefix("sample-information/"): claim for claim in CATALOGUE.claims}
@@ -193,12 +193,11 @@ def test_tables_are_in_the_catalogue():
     assert CATALOGUE.tables[TOYS] is toys
 
 
-def test_peers_are_means_over_seeds_in_the_stored_order(tmp_path):
+def test_peers_are_means_over_seeds_in_the_stored_order():
     line = {"package": "ours", "version": "1", "method": "exact", "needs": "nothing", "spearman": 0.5}
     rows = [line | {"seed": seed, "pearson": 0.9 + 0.02 * seed, "seconds": 2.0} for seed in (0, 1, 2)]
     rows += [line | {"package": "theirs", "version": "2", "seed": 0, "pearson": 0.1, "seconds": 0.25}]
-    write(Table("peers", "quick", pd.DataFrame(rows)), tmp_path / "peers.json")
-    shown = results.peers(tmp_path / "peers.json")
+    shown = results.peers(Table("peers", "quick", pd.DataFrame(rows)))
     assert shown["package"].tolist() == ["ours 1", "theirs 2"]
     assert shown["Pearson"].tolist() == ["0.920 ±\xa00.050", "0.100"]
     assert shown["seconds"].tolist() == ["2.00 ±\xa00.00", "0.25"]
