@@ -1,4 +1,4 @@
-"""Stored rows count where the store has nothing, are found by their fields, and are never taken for what they are not."""
+"""Stored rows count where the store has nothing, are found by their fields, and never stand for another cell."""
 
 import json
 

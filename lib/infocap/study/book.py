@@ -97,11 +97,8 @@ class BookTable(Table):
         **changes: Any,
     ) -> Table:
         """As ``also``, whose rows it returns as a table with arrays: what functions of tables read, panel by panel."""
-        given = {
-            kind: thing for kind, thing in zip(("method", "network", "data"), (method, network, data), strict=True)
-        }
         cells, lent, names = self.cells(panel), [], []
-        for kind, thing in given.items():
+        for kind, thing in {"method": method, "network": network, "data": data}.items():
             if thing is None:
                 continue
             target, registry = self._own(kind)

@@ -30,7 +30,6 @@ import papermill
 import yaml
 from traitlets.config import Config
 
-
 __all__ = ["ChapterError", "alone", "chapters", "check", "check_parameters", "execute", "record", "render", "stage"]
 
 
