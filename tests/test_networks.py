@@ -1,10 +1,9 @@
 """The architectures: shapes, parameter counts by hand, seeds, how they are found, and every error by its message."""
 
 import ast
-import pickle
+import copy
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -281,10 +280,9 @@ def test_a_new_file_is_found_in_a_fresh_process_without_a_change_elsewhere(tmp_p
     assert output == "Linear(in_features=1, out_features=2, bias=False) infocap.networks.tiny True"
 
 
-def test_a_builder_survives_the_way_to_another_process():
-    make = pickle.loads(pickle.dumps(partial(build, "mlp", 3, in_features=4, seed=0)))
-    assert same(make(), build("mlp", 3, in_features=4, seed=0))
-    assert pickle.loads(pickle.dumps(NETWORKS)) is NETWORKS
+def test_on_its_way_to_another_process_the_registry_is_a_reference():
+    function, arguments = NETWORKS.__reduce__()
+    assert function(*arguments) is NETWORKS and copy.deepcopy(NETWORKS) is NETWORKS
 
 
 # pairs

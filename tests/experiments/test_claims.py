@@ -1,34 +1,35 @@
 """Each rule of part 1 decides its statement: made-up tables for which the verdict is known."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
-from infocap.experiments.catalogue import CLAIMS, TABLES
-from infocap.experiments.noisy_labels import claims, toys, training
-from infocap.experiments.profiles import load_profile
+from infocap.experiments.catalogue import CATALOGUE
+from infocap.experiments.noisy_labels import results, toys
 from infocap.study.cells import fields
 from infocap.study.claims import Verdict, decide
 from infocap.study.tables import Table
 
-PROFILE = load_profile("quick")
-BY_NAME = {claim.name.removeprefix("noisy-labels/"): claim for claim in CLAIMS}
+PANELS = CATALOGUE.load_profile("quick").panels["noisy_labels/training"]
+BY_NAME = {claim.name.removeprefix("noisy-labels/"): claim for claim in CATALOGUE.claims}
 
 
 def world(cell, **change):
     """A world in which every claim on networks is true; ``change`` maps a part of it to something else."""
     good = {
-        "cross_entropy": 0.40, "noisy": 0.45, "soft_penalty": 0.60, "limit": 0.75, "initialized": 0.80, "other": 0.50,
+        "cross-entropy": 0.40, "noisy": 0.45, "soft penalty": 0.60, "limit": 0.75, "initialized": 0.80, "other": 0.50,
         "pair": 0.80, "clean": 0.82, "clean_limit": 0.83, "lost": 0.02, "stored": 0.01, "memorized": 0.99, "auc": 0.96,
         "peak": 0.05,
     } | change  # fmt: skip
-    limit = cell.method.startswith("limit")
+    limit = cell.method.startswith("LIMIT")
     if cell.rate == 0.0:
         final = good["clean_limit"] if limit else good["clean"]
     elif cell.noise == "pair":
-        final = good["pair"] if cell.method == "dmi" else 0.6
+        final = good["pair"] if cell.method == "DMI" else 0.6
     elif limit:
         final = good["initialized"] if cell.initialized else good["limit"]
-    elif cell.method == "cross_entropy" and cell.noise_std:
+    elif cell.method == "cross-entropy" and cell.noise_std:
         final = good["noisy"]
     else:
         final = good.get(cell.method, good["other"])
@@ -44,13 +45,23 @@ def world(cell, **change):
     }
 
 
+def rows_of(panels, measure):
+    """A made-up table; a cell that two panels share has one row."""
+    cells = list(dict.fromkeys(cell for panel in panels.values() for cell in panel))
+    places = {name: [cells.index(cell) for cell in panel] for name, panel in panels.items()}
+    return Table("made up", "quick", pd.DataFrame([fields(cell) | measure(cell) for cell in cells]), panels=places)
+
+
 def table(**change):
-    cells = dict.fromkeys(training.cells(PROFILE))
-    return Table("training", "quick", pd.DataFrame([fields(cell) | world(cell, **change) for cell in cells]))
+    return rows_of({name: panel.cells for name, panel in PANELS.items()}, lambda cell: world(cell, **change))
 
 
 def verdict(name, table):
-    return decide(BY_NAME[name], table, PROFILE).verdict
+    return decide(BY_NAME[name], table).verdict
+
+
+def without_panels(table):
+    return replace(table, panels={})
 
 
 ON_NETWORKS = {
@@ -59,7 +70,7 @@ ON_NETWORKS = {
     "limit-keeps-accuracy": {"limit": 0.55},
     "limit-peaks-higher": {"peak": 0.5},
     "noise-is-not-enough": {"noisy": 0.6},
-    "prediction-beats-penalty": {"soft_penalty": 0.76},
+    "prediction-beats-penalty": {"soft penalty": 0.76},
     "finds-mislabelled": {"auc": 0.9},
     "pair-noise-is-hard": {"pair": 0.5},
     "clean-labels-lose-nothing": {"clean_limit": 0.8},
@@ -70,14 +81,14 @@ ON_NETWORKS = {
 
 def test_every_claim_on_networks_is_here():
     assert {name for name, claim in BY_NAME.items() if claim.table == "noisy_labels/training"} == set(ON_NETWORKS)
-    assert all(claim.table in TABLES and claim.rule.__doc__ for claim in CLAIMS)
+    assert all(claim.table in CATALOGUE.tables and claim.rule.__doc__ for claim in CATALOGUE.claims)
 
 
 @pytest.mark.parametrize("name", ON_NETWORKS)
 def test_a_rule_decides_its_statement(name):
     assert verdict(name, table()) == Verdict.REPRODUCED
     assert verdict(name, table(**ON_NETWORKS[name])) == Verdict.NOT_REPRODUCED
-    assert verdict(name, Table("training", "quick", pd.DataFrame())) == Verdict.NOT_RUN
+    assert verdict(name, without_panels(table())) == Verdict.NOT_RUN
 
 
 def test_noisy_gradients_lose_nothing_where_limit_gains_nothing():
@@ -86,25 +97,26 @@ def test_noisy_gradients_lose_nothing_where_limit_gains_nothing():
 
 def test_the_choice_looks_at_validation_only():
     """A variant that is better on test data and worse on noisy validation labels is not chosen."""
-    frame = table().frame
-    lucky = (frame["method"] == "soft_penalty") & (frame["lam"] == 0.1)
-    frame.loc[lucky, ["final_accuracy", "final_validation_accuracy"]] = [0.99, 0.1]
-    assert verdict("prediction-beats-penalty", Table("training", "quick", frame)) == Verdict.REPRODUCED
+    made_up = table()
+    lucky = (made_up.frame["method"] == "soft penalty") & (made_up.frame["lam"] == 0.1)
+    made_up.frame.loc[lucky, ["final_accuracy", "final_validation_accuracy"]] = [0.99, 0.1]
+    assert verdict("prediction-beats-penalty", made_up) == Verdict.REPRODUCED
 
 
 @pytest.fixture(scope="module")
 def exact():
-    return pd.DataFrame([fields(cell) | toys.measure(cell) for cell in toys.cells(None)])
+    return rows_of(toys.PANELS, toys.measure)
 
 
 @pytest.mark.parametrize("name, column", [("fano-toys", "expected_errors"), ("generalization-toys", "gap_bound")])
 def test_the_exact_claims(name, column, exact):
-    assert verdict(name, Table("toys", "quick", exact)) == Verdict.REPRODUCED
-    broken = exact.assign(**{column: exact[column] - 1e-3})
-    assert verdict(name, Table("toys", "quick", broken)) == Verdict.NOT_REPRODUCED
-    assert verdict(name, Table("toys", "quick", exact.iloc[1:])) == Verdict.NOT_RUN
+    assert verdict(name, exact) == Verdict.REPRODUCED
+    broken = exact.frame.assign(**{column: exact.frame[column] - 1e-3})
+    assert verdict(name, replace(exact, frame=broken)) == Verdict.NOT_REPRODUCED
+    lacking = {panel: [*places[1:], None] for panel, places in exact.panels.items()}
+    assert verdict(name, replace(exact, panels=lacking)) == Verdict.NOT_RUN
 
 
 def test_the_main_setting_is_the_middle_size_at_rate_one_half():
-    rows = claims.main(table(), PROFILE)
+    rows = results.main(table())
     assert set(rows["rate"]) == {0.5} and rows["n"].nunique() == 1

@@ -1,18 +1,20 @@
 """Part 3: the cells of the training table, and the toys against numbers that were found in another way."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from infocap.bounds import SupersampleRuns, fcmi_bound, generalization_gap
-from infocap.experiments.generalization import toys, training
-from infocap.experiments.profiles import load_profile
+from infocap.experiments.catalogue import CATALOGUE, Book
+from infocap.experiments.generalization import results, toys, training
 from infocap.study.profiles import ProfileError
+from infocap.study.sweep import SweepError
 
-SMOKE = load_profile("smoke")
-CELLS = {cell.panel: cell for cell in training.cells(SMOKE)}
+CELLS = {cell.panel: cell for cell in CATALOGUE.load_profile("smoke").cells("generalization/training")}
 
 
 @pytest.fixture(scope="module", params=["paper", "three", "noise", "sgld", "randomized"])
@@ -68,9 +70,70 @@ def test_more_images_than_there_are_is_an_error():
         training.supersample(replace(CELLS["easy"], n=7000))
 
 
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    return Book("smoke", store=tmp_path_factory.mktemp("store")).table("generalization/training")
+
+
+@pytest.fixture(scope="module")
+def own_images(tmp_path_factory):
+    folder, generator = tmp_path_factory.mktemp("own") / "images", np.random.default_rng(0)
+    for split in ("train", "test"):
+        for name in "abc":
+            (folder / split / name).mkdir(parents=True)
+            for number in range(8):
+                pixels = generator.integers(256, size=(20, 20, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / split / name / f"{number}.png")
+    return f"folder:{folder}"
+
+
+def test_an_own_network_runs_on_the_supersamples_of_a_panel(smoke):
+    shapes = []
+
+    def mine(image, num_outputs):
+        shapes.append(tuple(image))
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(math.prod(image), num_outputs))
+
+    table = smoke.also_table(network=mine, panel="easy", jobs=1)
+    theirs = smoke.panel("easy")
+    assert set(shapes) == {(1, 14, 14)} and set(table.frame["network"]) == {"mine"}
+    for place, index in enumerate(theirs.index):
+        for name in ("selectors", "labels"):
+            assert np.array_equal(table.arrays[place][name], smoke.arrays[index][name])
+    gaps = results.by_size(table, "easy")
+    assert len(gaps) == len(theirs) and bool((gaps["bound"] >= gaps["gap"] - 1e-12).all())
+    assert gaps["gap"].to_numpy() == pytest.approx((table.frame["test_error"] - table.frame["train_error"]).to_numpy())
+
+
+def test_own_images_may_have_colours_any_side_and_any_classes(smoke, own_images):
+    rows = smoke.also(data=own_images, classes=(0, 2), panel="easy", jobs=1)
+    assert set(rows["data"]) == {own_images} and rows["test_error"].between(0, 1).all()
+    cell = replace(CELLS["easy"], data=own_images, classes=(0, 2), n=8, side=10)
+    inputs, labels = training.supersample(cell)
+    assert inputs.shape == (16, 3, 10, 10) and labels.bincount().tolist() == [8, 8]
+
+
+@pytest.mark.parametrize(
+    ("panel", "change", "message"),
+    [
+        ("easy", {}, r"classes: got 7, of which folder:.* has no image; accepted: ids from 0 to 2"),
+        ("three", {"classes": (0, 1), "n": 9}, "n: got 9; accepted: up to 8"),
+        ("paper", {"classes": (0, 1)}, "image_size must be at least 28, got 20"),
+    ],
+)
+def test_own_images_that_do_not_fit_are_named(smoke, own_images, panel, change, message):
+    with pytest.raises(SweepError, match=message):
+        smoke.also(data=own_images, panel=panel, jobs=1, **change)
+
+
+def test_a_cell_counts_the_code_of_its_own_network_only():
+    assert CELLS["paper"].code() == ["infocap.networks.cnn"]
+    assert CELLS["easy"].code() == ["infocap.networks.mlp"]
+
+
 def test_an_odd_number_of_draws_is_refused():
     with pytest.raises(ProfileError, match="draws: got 5; accepted: an even number"):
-        load_profile("smoke", ["generalization.training.easy.draws=5"])
+        CATALOGUE.load_profile("smoke", ["generalization.training.easy.draws=5"])
 
 
 def test_thresholds_agree_with_their_closed_form():

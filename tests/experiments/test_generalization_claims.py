@@ -7,23 +7,15 @@ import pandas as pd
 import pytest
 import torch
 
-from infocap import bounds as library
-from infocap.bounds import Bound, complementary_selectors, registry
-from infocap.experiments.catalogue import CLAIMS
-from infocap.experiments.generalization import (
-    bounds_figures,
-    claims,
-    fcmi_figures,
-    limits_figures,
-    results,
-    toys,
-    training,
-)
-from infocap.experiments.profiles import load_profile
-from infocap.study.claims import Verdict, decide
+from infocap.bounds import Bound, complementary_selectors, fcmi_bound, registry, row_information
+from infocap.experiments.catalogue import CATALOGUE
+from infocap.experiments.generalization import claims, results, toys
+from infocap.study.claims import Verdict, claims_of, decide
 from infocap.study.tables import Table
 
-QUICK = load_profile("quick", ["generalization.training.noise.looks=2"])
+QUICK = CATALOGUE.load_profile("quick", ["generalization.training.noise.looks=2"])
+PANELS = {name: panel.cells for name, panel in QUICK.panels["generalization/training"].items()}
+CLAIMS = claims_of(claims)
 BY_NAME = {claim.name.removeprefix("generalization/"): claim for claim in CLAIMS}
 PAPER_GAP = {75: 0.08347, 250: 0.03451, 1000: 0.01411}
 
@@ -71,11 +63,17 @@ def world(cell, *, rate=0.16, scale=1.0, rising=False, wide=1.0, variance=16_000
     return {"at": looks} | extra, {name: value.numpy() for name, value in arrays.items()}
 
 
-def table(cells=None, **change):
-    cells = training.cells(QUICK) if cells is None else cells
+def table(names=tuple(PANELS), **change):
+    cells = [cell for name in names for cell in PANELS[name]]
     made = [world(cell, **change) for cell in cells]
     frame = pd.DataFrame([asdict(cell) | extra for cell, (extra, _) in zip(cells, made, strict=True)])
-    return Table("generalization/training", "quick", frame, {}, [arrays for _, arrays in made])
+    places = {name: [row for row, cell in enumerate(cells) if cell.panel == name] for name in names}
+    return Table("generalization/training", "quick", frame, {}, [arrays for _, arrays in made], places)
+
+
+def toy_table(frame, names):
+    places = {name: np.flatnonzero(frame["toy"] == name).tolist() for name in names}
+    return Table("generalization/toys", "smoke", frame, panels=places)
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +83,13 @@ def truth():
 
 @pytest.fixture(scope="module")
 def exact():
-    profile = load_profile("smoke")
-    rows = [asdict(cell) | toys.measure(cell) for cell in toys.cells(profile)]
-    return Table("generalization/toys", "smoke", pd.DataFrame(rows), {}, [{} for _ in rows])
+    cells = CATALOGUE.load_profile("smoke").cells("generalization/toys")
+    frame = pd.DataFrame([asdict(cell) | toys.measure(cell) for cell in cells])
+    return toy_table(frame, frame["toy"].unique())
 
 
 def verdict(name, made):
-    return decide(BY_NAME[name], made, QUICK).verdict
+    return decide(BY_NAME[name], made).verdict
 
 
 BREAKS = {
@@ -112,7 +110,7 @@ BREAKS = {
 def test_a_rule_decides_its_statement(name, truth):
     assert verdict(name, truth) == Verdict.REPRODUCED
     assert verdict(name, table(**BREAKS[name])) == Verdict.NOT_REPRODUCED
-    assert verdict(name, table(training.cells(QUICK)[:1])) == Verdict.NOT_RUN
+    assert verdict(name, table(["three"])) == Verdict.NOT_RUN
 
 
 @pytest.mark.parametrize("name", ["certificates-hold", "interpolation-is-tightest"])
@@ -125,13 +123,12 @@ def test_a_bound_that_is_too_small_breaks_a_claim(name, truth, monkeypatch):
 
 def test_three_classes_would_break_the_agreement_of_two(truth, monkeypatch):
     assert verdict("two-classes-agree", truth) == Verdict.REPRODUCED
-    plain = library.row_information
     monkeypatch.setattr(
         claims,
         "row_information",
-        lambda runs, variable="predictions": plain(runs, "difference" if variable == "errors" else variable),
+        lambda runs, variable="predictions": row_information(runs, "difference" if variable == "errors" else variable),
     )
-    erring = table([cell for cell in training.cells(QUICK) if cell.panel == "noise"], first_errors=0.0)
+    erring = table(["noise"], first_errors=0.0)
     assert verdict("two-classes-agree", erring) == Verdict.NOT_REPRODUCED
 
 
@@ -151,25 +148,25 @@ def test_a_rule_on_toys_decides_its_statement(name, exact):
     frame = exact.frame.copy()
     mine = frame["toy"] == toy
     frame[column] = [change(value) if hit else value for hit, value in zip(mine, frame[column], strict=True)]
-    assert verdict(name, Table(exact.name, "smoke", frame)) == Verdict.NOT_REPRODUCED
-    assert verdict(name, Table(exact.name, "smoke", exact.frame[~mine])) == Verdict.NOT_RUN
+    assert verdict(name, toy_table(frame, [toy])) == Verdict.NOT_REPRODUCED
+    assert verdict(name, toy_table(frame, [])) == Verdict.NOT_RUN
 
 
 def test_every_rule_is_here():
     others = {"certificates-hold", "interpolation-is-tightest", "two-classes-agree"}
-    names = {claim.name.removeprefix("generalization/") for claim in claims.CLAIMS}
+    names = {claim.name.removeprefix("generalization/") for claim in CLAIMS}
     assert names == set(BREAKS) | set(TOY_BREAKS) | others
 
 
 def test_a_line_of_the_papers_table_without_runs_says_so(truth):
-    lines = results.beside_the_paper(truth, QUICK).set_index(["network", "n"])
+    lines = results.beside_the_paper(truth).set_index(["network", "n"])
     assert lines.loc[("MNIST 4/9, CNN", 4000), "gap, here"] == "not run"
     assert lines.loc[("MNIST 4/9, CNN", 75), "gap, here"].startswith("0.08")
     assert lines.loc[("CIFAR-10, ResNet-50", 5000), "bound, here"] == "not run"
 
 
 def test_runs_keep_supersamples_and_epochs_apart(truth):
-    rows = results.panel(truth, QUICK, "noise")
+    rows = truth.panel("noise")
     first, last = (results.runs(truth, rows, look) for look in (0, -1))
     assert torch.equal(first.selectors, last.selectors)
     assert bool((first.train_error > 0).all()) and bool((last.train_error == 0).all())
@@ -178,11 +175,11 @@ def test_runs_keep_supersamples_and_epochs_apart(truth):
 
 
 def test_fewer_draws_are_disjoint_groups_with_their_complements(truth):
-    frame = results.by_draws(truth, QUICK, counts=(60,))
+    frame = results.by_draws(truth, counts=(60,))
     assert frame.groupby("draws")["groups"].first().to_dict() == {60: 4, 240: 1}
-    rows = results.panel(truth, QUICK, "draws")
+    rows = truth.panel("draws")
     assert frame[frame["draws"] == 240]["bound"].tolist() == pytest.approx(
-        library.fcmi_bound(results.runs(truth, rows)).tolist()
+        fcmi_bound(results.runs(truth, rows)).tolist()
     )
 
 
@@ -194,18 +191,3 @@ def test_the_exact_gap_of_the_mean_of_labels():
         assert row["expected gap"] == pytest.approx(1 / (2 * n))
         assert row["expected squared gap"] == pytest.approx((3 * n - 2) / (4 * n**3))
         assert row["bound"] >= row["expected gap"] and row["squared bound"] >= row["expected squared gap"]
-
-
-def test_figures_draw(truth, exact):
-    for figure in (
-        fcmi_figures.by_training_size(truth, QUICK, Table("a/b", "full", results.finished_sizes(truth))),
-        fcmi_figures.pairs_of_classes(truth, QUICK),
-        fcmi_figures.epochs(truth, QUICK), fcmi_figures.thresholds(exact), bounds_figures.all_at_once(truth, QUICK),
-        bounds_figures.label_noise(truth, QUICK), bounds_figures.langevin_dynamics(truth, QUICK),
-        bounds_figures.draws(truth, QUICK), bounds_figures.bias(exact), limits_figures.against_n(exact),
-        limits_figures.gaps(exact), limits_figures.predictions(exact),
-    ):  # fmt: skip
-        assert figure.axes
-    missing = table([cell for cell in training.cells(QUICK) if cell.panel != "wide"])
-    texts = [text.get_text() for axes in fcmi_figures.pairs_of_classes(missing, QUICK).axes for text in axes.texts]
-    assert texts == ["not run in this profile"]

@@ -1,16 +1,16 @@
-"""Choices, summaries and figures of the LIMIT chapter, on made-up results: no network is trained."""
+"""Choices, summaries and figures of part 1, on made-up results: no network is trained."""
 
-import matplotlib.pyplot as plt
+from dataclasses import asdict
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from infocap.experiments.noisy_labels import limit_figures, results, toys, training
-from infocap.experiments.profiles import load_profile
-from infocap.study.cells import fields, key
-from infocap.study.claims import NotRun
-from infocap.study.store import Record, Store
-from infocap.study.tables import Table
+from infocap.experiments.catalogue import CATALOGUE, Book
+from infocap.experiments.noisy_labels import results
+from infocap.study.cells import fields
+from infocap.study.store import Record
+from infocap.study.tables import NotRun, Table
 
 SEVERAL = ["noisy_labels.pair.sizes=[160,200]", "noisy_labels.beta.rates=[0.5,0.8]", "noisy_labels.pair.seeds=[0,1]"]
 NUMBERS = [
@@ -20,28 +20,22 @@ NUMBERS = [
 
 
 @pytest.fixture(scope="module")
-def profile():
-    return load_profile("smoke", SEVERAL)
-
-
-@pytest.fixture(scope="module")
-def table(profile):
+def table():
+    panels = CATALOGUE.load_profile("smoke", SEVERAL).panels["noisy_labels/training"]
+    cells = list(dict.fromkeys(cell for panel in panels.values() for cell in panel.cells))
     random = np.random.default_rng(0)
-    rows, arrays = [], []
-    for cell in dict.fromkeys(training.cells(profile)):
-        history = {"epoch": [1, 2, 5, 40], "test_accuracy": random.random(4).tolist()}
-        history["memorized_fraction"] = random.random(4).tolist()
+    rows = []
+    for cell in cells:
+        curves = ("test_accuracy", "memorized_fraction", "train_error", "train_loss")
+        history = {"epoch": [1, 2, 5, 40]} | {name: random.random(4).tolist() for name in curves}
         values = dict(zip(NUMBERS, random.random(len(NUMBERS)), strict=True))
         rows.append(fields(cell) | values | {"noise_entropy": 1.8, "history": history})
-        labels = random.integers(0, 10, (2, 20))
-        arrays.append(
-            {"score": random.random(20), "rows": np.arange(20), "noisy_labels": labels[0], "clean_labels": labels[1]}
-        )
-    return Table("noisy_labels/training", profile.name, pd.DataFrame(rows), {}, arrays)
+    places = {name: [cells.index(cell) for cell in panel.cells] for name, panel in panels.items()}
+    return Table("noisy_labels/training", "smoke", pd.DataFrame(rows), panels=places)
 
 
-def test_a_family_has_no_tuned_numbers(table, profile):
-    main = results.panel(table, profile, "main")
+def test_a_family_has_no_tuned_numbers(table):
+    main = results.panel(table, "main")
     names = main.groupby("family", sort=False)["label"].unique()
     assert set(names["LIMIT Laplace"]) == {"LIMIT Laplace, β=3", "LIMIT Laplace, β=10"}
     assert set(names["DMI"]) == {"DMI, lr 0.0001", "DMI, lr 1e-05"}
@@ -50,36 +44,61 @@ def test_a_family_has_no_tuned_numbers(table, profile):
     assert not any(character.isdigit() for name in names.index for character in name)
 
 
-def test_the_best_variant_is_chosen_by_noisy_validation_alone(table, profile):
-    main = results.panel(table, profile, "main")
+def test_the_best_variant_is_chosen_by_noisy_validation_alone(table):
+    main = results.panel(table, "main")
     main["final_validation_accuracy"] = np.where(main["label"] == "LIMIT Laplace, β=3", 0.9, 0.5)
     main["final_accuracy"] = np.where(main["label"] == "LIMIT Laplace, β=3", 0.1, 0.8)
     kept = results.best(main)
     assert set(kept.loc[kept["family"] == "LIMIT Laplace", "label"]) == {"LIMIT Laplace, β=3"}
     assert (kept.groupby("family")["label"].nunique() == 1).all()
-    assert (kept.groupby("family").size() == len(profile.noisy_labels.main.seeds)).all()
+    assert (kept.groupby("family").size() == main["data_seed"].nunique()).all()
 
 
-def test_the_choice_is_made_for_each_size(table, profile):
-    pair = results.panel(table, profile, "pair")
+def test_the_choice_is_made_for_each_size(table):
+    pair = results.panel(table, "pair")
     kept = results.best(pair)
     assert sorted(kept["n"].unique()) == [160, 200]
     assert len(kept) == len(pair)  # one variant each
 
 
-def test_a_panel_that_was_not_run_says_so(table, profile):
+SAME = ["n", "rate", "method", "beta", "learning_rate", "weight_decay", "dropout", "data_seed"]
+OFF = {"noise_std": 0.0, "warm_up": 0, "initialized": False}
+
+
+@pytest.mark.parametrize("name", ["smoke", "quick", "full"])
+@pytest.mark.parametrize("favourite", [3.0, 10.0, 30.0])
+def test_an_option_stands_beside_the_same_run_without_it(name, favourite):
+    """Whatever beta noisy validation prefers: what is compared differs in the option alone."""
+    cells = CATALOGUE.load_profile(name).panels["noisy_labels/training"]["main"].cells
+    rows = results.labelled(pd.DataFrame([asdict(cell) for cell in cells]))
+    rows["final_validation_accuracy"] = (rows["beta"] == favourite).astype(float) + rows["initialized"] / 2
+    shown = results.options(rows)
+    off = (shown[list(OFF)] == list(OFF.values())).all(axis=1)
+    with_option, without = shown[~off], shown[off]
+    assert set(with_option["family"]) == {
+        label for label in rows["family"] if label.startswith("LIMIT") and ", " in label
+    }
+    pairs = with_option.merge(without, on=SAME, suffixes=("", "_without"))
+    assert len(pairs) == len(with_option)  # each has its partner, with the same seeds
+    used = {tuple(row) for row in with_option[SAME].values}
+    assert all(tuple(row) in used for row in without[SAME].values)  # and nothing else is shown
+
+
+def test_an_option_without_a_partner_is_not_run(table):
+    main = results.panel(table, "main")
+    lacking = main[main["label"] != "LIMIT Laplace, β=10"]
+    with pytest.raises(NotRun, match="no run of LIMIT Laplace at beta 10 without its option"):
+        results.options(lacking)
+
+
+def test_a_panel_that_was_not_run_says_so(table):
     with pytest.raises(NotRun, match="cifar100"):
-        results.panel(table, profile, "cifar100")
+        results.panel(table, "cifar100")
 
 
-def test_value_text():
-    assert results.value_text([0.5]) == "0.500"
-    assert results.value_text([1.0, 2.0, 3.0]) == "2.000 ±\N{NO-BREAK SPACE}2.484"  # 4.303 / sqrt 3
-
-
-def test_report_puts_the_best_first(table, profile):
-    pair = results.panel(table, profile, "pair")
-    shown = results.report(pair, {"final_accuracy": "last epoch"})
+def test_report_puts_the_best_first(table):
+    pair = results.panel(table, "pair")
+    shown = results.report(pair, columns={"final_accuracy": "last epoch"})
     assert list(shown.columns) == ["n", "method", "last epoch"]
     for n, part in shown.groupby("n"):
         means = [float(text.split()[0]) for text in part["last epoch"]]
@@ -93,8 +112,8 @@ def test_ranking_text():
     assert results.ranking_text(rows, "accuracy", 1) == "b (0.900)"
 
 
-def test_stopped_early_means_the_selected_checkpoint(table, profile):
-    main = results.panel(table, profile, "main")
+def test_stopped_early_means_the_selected_checkpoint(table):
+    main = results.panel(table, "main")
     found = results.detection(results.best(main))
     plain = main[main["label"] == "cross-entropy"].sort_values("data_seed")
     early = found[found["scorer"] == "cross-entropy, stopped early"].sort_values("data_seed")
@@ -103,65 +122,81 @@ def test_stopped_early_means_the_selected_checkpoint(table, profile):
 
 
 def test_coverage_counts_what_the_store_holds(tmp_path):
-    store, full = Store(tmp_path), load_profile("full")
-    before = results.coverage(store, load_profile("quick")).set_index("panel")
+    before = results.coverage(Book("quick", store=tmp_path)).set_index("panel")
+    full = Book("full", store=tmp_path)
     assert before.loc["cifar100", "status"] == "not run in this profile"
     assert before.loc["clothing1m", "status"] == "not run in this profile"
     assert before.loc["main", "status"] == "smaller version run, on fashion-mnist"
-    assert before.loc["main", "trainings"] == len(training.panel_cells(full, "main"))
+    panels = full.profile.panels["noisy_labels/training"]
+    assert before.loc["main", "trainings"] == len(panels["main"].cells)
     assert (before["computed so far"] == 0).all()
-    from infocap import data
-
-    cells = training.panel_cells(full, "high_noise_small")
+    cells = panels["high_noise_small"].cells
+    keys = {task.cell: task.key for task in CATALOGUE.work("noisy_labels/training", full.profile)}
     for number, cell in enumerate(cells):
-        store.put(key(cell, data.checksum(cell.data)), Record("noisy_labels/training", fields(cell), {}, {}))
-        row = results.coverage(store, full).set_index("panel").loc["high noise small"]
+        full.store.put(keys[cell], Record("noisy_labels/training", fields(cell), {}, {}))
+        row = results.coverage(full).set_index("panel").loc["high noise small"]
         assert row["computed so far"] == number + 1
         assert row["status"] == ("run" if number + 1 == len(cells) else "partly run")
 
 
-@pytest.mark.parametrize("name", ["accuracies", "memorized", "controls", "curves"])
-@pytest.mark.parametrize("panel", ["main", "pair", "high_noise"])
-def test_figures_draw_one_setting_and_several(table, profile, name, panel):
-    rows = results.best(results.panel(table, profile, panel))
-    figure = getattr(limit_figures, name)(rows, profile.name)
-    settings = len(rows.groupby(["n", "rate"]))
-    assert len(figure.axes) == settings * (2 if name == "controls" else 1)
-    assert f"profile {profile.name}" in figure.get_supxlabel()
-    assert all(axes.get_xlabel() for axes in figure.axes[-1:])
-    figure.canvas.draw()
-    assert not plt.get_fignums()
+def test_histories_by_hand(table):
+    rows = table.panel("memorization").assign(noise_entropy=2.0)
+    history = results.histories(rows)
+    assert len(history) == 4 * len(rows)
+    first = history.iloc[0]
+    error = first["train_error"]
+    coin = -error * np.log(error) - (1 - error) * np.log(1 - error)
+    assert first["by_errors"] == pytest.approx(max(0, 2 - coin - error * np.log(9)))
+    assert first["by_loss"] == pytest.approx(max(0, 2 - first["train_loss"]))
+    # own rows stand beside the book's, whatever their order
+    own = results.histories(rows.iloc[:1].assign(method="mine"), rows)
+    assert len(own) == 4 * (len(rows) + 1) and "mine" in set(results.at_the_end(own)["method"])
 
 
-def test_other_figures_draw(table, profile):
-    frame = pd.DataFrame([{"toy": c.toy, "parameter": c.parameter, **toys.measure(c)} for c in toys.cells(profile)
-                          if c.toy.startswith(("auxiliary", "variational"))])  # fmt: skip
-    shown = results.best(results.panel(table, profile, "main"))
-    sweep = results.panel(table, profile, "beta")
-    for figure, axes in [
-        (limit_figures.gradient_bounds(frame, profile.name), 1),
-        (limit_figures.auxiliary_predictions(frame, profile.name), 2),
-        (limit_figures.beta_sweep(sweep, profile.name), 4),
-        (limit_figures.by_rate(shown[shown["method"].isin(["cross_entropy", "limit_laplace"])], profile.name), 1),
-        (limit_figures.detections(results.detection(shown), profile.name), 1),
-        (limit_figures.suspicious_images(table, int(shown["row"].iloc[0])), 12),
-    ]:
-        figure.canvas.draw()
-        assert len(figure.axes) == axes
+def test_the_papers_message_beside_the_numbers(table):
+    shares = {"cross-entropy": 0.96, "cross-entropy, dropout 0.5": 0.11, "cross-entropy, weight decay 0.001": 0.94}
+    rows = results.panel(table, "memorization")
+    histories = []
+    for label in rows["label"]:
+        share = shares.get(label, 0.5 if "β=10" not in label else 0.2)
+        histories.append({"label": label, "epoch": 1, "by_errors": 0.0, "test_accuracy": 0.7})
+        histories.append({"label": label, "epoch": 2, "by_errors": 2 * share, "test_accuracy": 0.6})
+    history = pd.DataFrame(histories).merge(rows[["label", "family"]]).assign(noise_entropy=2.0)
+    found = dict(results.comparison(history).values)
+    assert list(found.values()) == [
+        "at least 96 %",
+        "at least 11 % against 20 %",
+        "at least 94 % against 20 %",
+        "test accuracy 0.60 at the end, 0.70 at its best",
+    ]
+    alone = results.comparison(history[history["family"] == "cross-entropy"])
+    assert len(alone) == 1  # a panel with fewer methods says less
 
 
-def test_the_most_suspicious_image_comes_first(table, profile):
-    row = int(results.panel(table, profile, "main")["row"].iloc[0])
-    arrays = table.arrays[row]
-    worst = int(np.argmax(arrays["score"]))
-    from infocap.data import class_names
-
-    title = limit_figures.suspicious_images(table, row).axes[0].get_title()
-    assert title.startswith(f"given: {class_names('fashion-mnist')[arrays['noisy_labels'][worst]]}\n")
+def test_the_setting_in_words(table):
+    text = results.setting_text(results.panel(table, "pair"))
+    assert text.startswith("160 and 200 training images of fashion-mnist, pair noise of rate 0.4, network `mlp` with")
+    assert "2 seeds each" in text and "1 seed each" in results.setting_text(table.panel("memorization"))
 
 
-def test_intervals_end_where_the_quantity_does():
-    means, errors = limit_figures._means([[0.0, 0.4], [0.5, 0.5]], (0.0, 1.0))
-    np.testing.assert_allclose(means, [0.2, 0.5])
-    np.testing.assert_allclose(errors, [[0.2, 0.0], [0.8, 0.0]])
-    assert limit_figures._means([[0.3]], (0.0, 1.0))[1] is None
+def test_settings_are_told_apart_where_there_are_several(table):
+    alone, several = (results.settings(results.panel(table, name)) for name in ("clean", "pair"))
+    assert [title for title, _ in alone] == [""]
+    assert [title for title, _ in several] == ["n = 160, noise rate 0.4", "n = 200, noise rate 0.4"]
+    assert [set(part["n"]) for _, part in several] == [{160}, {200}]
+
+
+def test_the_most_suspicious_image_comes_first():
+    labels = np.array([0, 3, 9, 1])
+    arrays = {
+        "score": np.array([0.1, 0.9, 0.2, 0.9]),
+        "rows": np.array([50, 60, 70, 80]),
+        "noisy_labels": labels,
+        "clean_labels": labels[::-1],
+    }
+    table = Table("made up", "quick", pd.DataFrame({"data": ["mnist", "fashion-mnist"]}), arrays=[{}, arrays])
+    found = results.suspicious(table, 1, count=3)
+    assert found["image"].tolist() == [60, 80, 70]  # the first of two equal scores comes first
+    assert found[["given", "true"]].values.tolist() == [
+        ["Dress", "Ankle boot"], ["Trouser", "T-shirt/top"], ["Ankle boot", "Dress"],
+    ]  # fmt: skip

@@ -9,17 +9,27 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from infocap.experiments.catalogue import CLAIMS
-from infocap.experiments.profiles import load_profile
+from infocap import networks
+from infocap.experiments.catalogue import CATALOGUE
 from infocap.experiments.synthesis import claims, figures, measures, results, toys
-from infocap.study.claims import NotRun, Verdict, decide
+from infocap.study.book import BookTable
+from infocap.study.claims import NotRun, Verdict, claims_of, decide
 from infocap.study.profiles import ProfileError
+from infocap.study.sweep import SweepError
 from infocap.study.tables import Table
 
-QUICK, SMOKE = load_profile("quick"), load_profile("smoke")
-BY_NAME = {claim.name.split("/")[1]: claim for claim in claims.CLAIMS}
+QUICK, SMOKE = CATALOGUE.load_profile("quick"), CATALOGUE.load_profile("smoke")
+MEASURES, TOYS = "synthesis/measures", "synthesis/toys"
+BY_NAME = {claim.name.split("/")[1]: claim for claim in claims_of(claims)}
+
+
+def panels(profile, name):
+    """The rows of each panel, where every cell of the table was run."""
+    cells = profile.cells(name)
+    return {panel: [cells.index(cell) for cell in held.cells] for panel, held in profile.panels[name].items()}
 
 
 # The toys
@@ -48,7 +58,7 @@ def predict(w, x):
     return w >> x & 1
 
 
-@pytest.mark.parametrize("cell", [toys.Cell("gibbs", 2.0, 2, 0), toys.Cell("random", 1.0, 2, 3)], ids=str)
+@pytest.mark.parametrize("cell", [toys.Cell("gibbs", 2, 2.0), toys.Cell("random", 2, 1.0, 3)], ids=str)
 def test_every_information_of_a_toy_is_that_of_all_outcomes(cell):
     learner, shorter, found = toys.law(cell, 2), toys.law(cell, 1), toys.measure(cell)
     sets, gap, sample = [], 0.0, 0.0
@@ -96,7 +106,7 @@ def test_every_information_of_a_toy_is_that_of_all_outcomes(cell):
 
 
 def test_a_learner_of_strength_0_learns_nothing():
-    found = toys.measure(toys.Cell("gibbs", 0.0, 3, 0))
+    found = toys.measure(toys.Cell("gibbs", 3, 0.0))
     assert all(abs(value) < 1e-6 for value in found.values())  # the bound is a root
 
 
@@ -105,17 +115,20 @@ def test_a_learner_of_strength_0_learns_nothing():
 
 @pytest.fixture(scope="module")
 def measured():
-    cells = measures.cells(SMOKE)
+    cells = SMOKE.cells(MEASURES)
     outcomes = [measures.measure(cell) for cell in cells]
     arrays = [{k: v.numpy() for k, v in one.items() if isinstance(v, torch.Tensor)} for one in outcomes]
     lines = [
         asdict(cell) | {"identity_error": one["identity_error"]} for cell, one in zip(cells, outcomes, strict=True)
     ]
-    return Table("synthesis/measures", "smoke", pd.DataFrame(lines), arrays=arrays)
+    held = SMOKE.panels[MEASURES]
+    return BookTable(
+        MEASURES, "smoke", pd.DataFrame(lines), {}, arrays, panels(SMOKE, MEASURES), module=measures, recipes=held
+    )
 
 
 def test_a_cell_is_what_its_parts_say(measured):
-    cell = measures.cells(SMOKE)[0]
+    cell = SMOKE.cells(MEASURES)[0]
     arrays = measured.arrays[0]
     inputs, labels = measures.supersample(cell)
     assert cell.looked == 4
@@ -148,33 +161,67 @@ def test_shares_of_the_gap_sum_to_the_gap(measured):
 
 
 def test_only_labels_differ_between_the_panels(measured):
-    clean, noisy = (replace(cell, panel="") for cell in (measures.cells(SMOKE)[0], measures.cells(SMOKE)[2]))
+    clean, noisy = (replace(cell, panel="") for cell in (SMOKE.cells(MEASURES)[0], SMOKE.cells(MEASURES)[2]))
     assert replace(clean, label_noise=noisy.label_noise) == noisy
     assert torch.equal(measures.supersample(clean)[0], measures.supersample(noisy)[0])
     assert not results.examples(measured, 0)["wrong"].any()
 
 
-def test_every_figure_draws_and_the_tables_have_all_measures(measured):
-    table = Table("synthesis/toys", "smoke", pd.DataFrame([asdict(c) | toys.measure(c) for c in toys.cells(SMOKE)]))
-    for figure in (
-        figures.chain_of_informations(table, SMOKE), figures.agreement(measured, SMOKE),
-        figures.prediction(measured, SMOKE), figures.portraits(measured, SMOKE),
-    ):  # fmt: skip
-        assert any(axes.has_data() for axes in figure.axes)
-    assert set(results.correlations(measured, SMOKE, "clean").columns) == set(results.NAMES)
-    assert len(results.settings(measured, SMOKE)) == 2
+def test_the_portraits_draw_and_the_tables_have_all_measures(measured):
+    assert any(axes.has_data() for axes in figures.portraits(measured).axes)
+    assert set(results.correlations(measured, "clean").columns) == set(results.NAMES)
+    assert len(results.settings(measured)) == 2
+
+
+def linear(image, num_outputs):
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(math.prod(image), num_outputs))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Colour images of three classes, of which the second is brighter."""
+    rng = np.random.default_rng(0)
+    for part, name in product(("train", "test"), "abc"):
+        (tmp_path / part / name).mkdir(parents=True)
+        for number in range(30):
+            pixels = rng.integers(100, 150, size=(20, 20, 3), dtype=np.uint8) + 100 * (name == "b")
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / part / name / f"{number}.png")
+    return f"folder:{tmp_path}"
+
+
+def test_a_readers_network_and_images_are_measured_as_those_of_the_book(measured, folder):
+    mine = measured.also_table(network=linear, data=folder, panel="clean", classes=(0, 1), jobs=1)
+    assert mine.frame["network"].tolist() == ["linear"] * 2 and mine.frame["seed"].tolist() == [0, 1]
+    cell = replace(measured.cells("clean")[0], network="linear", data=folder, classes=(0, 1))
+    with networks.NETWORKS.lent("linear", linear):
+        alone = measures.measure(cell)
+    assert np.array_equal(mine.arrays[0]["f_si"], alone["f_si"].numpy())
+    assert results.examples(mine, 0)["label"].nunique() == 2
+    assert list(results.correlations_with(mine, "clean").index) == [0, 1]
+    assert measures.pictures(cell).shape == (cell.n, 2, 3, 20, 20)
+
+
+def test_classes_that_own_images_lack_are_named(measured, folder):
+    with pytest.raises(SweepError, match=r"classes: got 4, of which .* has no image; accepted: ids from 0 to 2"):
+        measured.also(data=folder, panel="clean", jobs=1)
+
+
+def test_a_cell_names_the_file_of_its_network_only():
+    cell = SMOKE.cells(MEASURES)[0]
+    assert cell.code() == ["infocap.networks.mlp"]
+    assert replace(cell, network="cnn").code() == [networks.NETWORKS.module("cnn")] != cell.code()
 
 
 def test_panels_that_were_not_run_say_so(measured):
-    part = Table(measured.name, "smoke", measured.frame.iloc[:1], arrays=measured.arrays[:1])
+    part = replace(measured, frame=measured.frame.iloc[:1], arrays=measured.arrays[:1], panels={"clean": [0, None]})
     with pytest.raises(NotRun, match="panel clean: 1 of 2 cells were run"):
-        results.correlations(part, SMOKE, "clean")
+        results.correlations(part, "clean")
 
 
 @pytest.mark.parametrize("setting", ["looked=3", "looked=10", "draws=5"])
 def test_halves_that_lack_their_complements_are_refused(setting):
     with pytest.raises(ProfileError, match=r"synthesis.measures.clean.*looked, draws: got"):
-        load_profile("smoke", [f"synthesis.measures.clean.{setting}"])
+        CATALOGUE.load_profile("smoke", [f"synthesis.measures.clean.{setting}"])
 
 
 # The rules
@@ -183,7 +230,7 @@ def test_halves_that_lack_their_complements_are_refused(setting):
 def made_up(*, noise=0.0, f_si=0.0, loss=0.5, limit=1.0, identity=1e-9, concentrated=False):
     """All measures equal a difficulty plus noise; whether a prediction is wrong follows the difficulty."""
     lines, arrays = [], []
-    for cell in measures.cells(QUICK):
+    for cell in QUICK.cells(MEASURES):
         rng = np.random.default_rng([cell.seed, cell.label_noise > 0])
         n = cell.n
         hard = rng.uniform(size=(n, 2)) if not concentrated else (rng.uniform(size=(n, 2)) < 0.05).astype(float)
@@ -201,11 +248,11 @@ def made_up(*, noise=0.0, f_si=0.0, loss=0.5, limit=1.0, identity=1e-9, concentr
             one[name] = hard + (noise + spread.get(name, 0.3)) * rng.normal(size=(n, 2))
         lines.append(asdict(cell) | {"identity_error": identity})
         arrays.append(one)
-    return Table("synthesis/measures", "quick", pd.DataFrame(lines), arrays=arrays)
+    return Table(MEASURES, "quick", pd.DataFrame(lines), arrays=arrays, panels=panels(QUICK, MEASURES))
 
 
 def verdict(name, table):
-    return decide(BY_NAME[name], table, QUICK).verdict
+    return decide(BY_NAME[name], table).verdict
 
 
 NOT = Verdict.NOT_REPRODUCED
@@ -238,8 +285,8 @@ def test_rows_are_certified_where_both_halves_are_equally_frequent():
 
 
 def chain_table(**changes):
-    lines = [asdict(cell) | toys.measure(cell) for cell in toys.cells(SMOKE)]
-    return Table("synthesis/toys", "smoke", pd.DataFrame(lines).assign(**changes))
+    lines = [asdict(cell) | toys.measure(cell) for cell in SMOKE.cells(TOYS)]
+    return Table(TOYS, "smoke", pd.DataFrame(lines).assign(**changes))
 
 
 @pytest.mark.parametrize("name", ["label", "unique", "row_f", "cmi", "row_unique"])
@@ -252,8 +299,4 @@ def test_a_broken_link_breaks_the_chain(name):
 def test_detection_is_the_area_under_the_roc_curve():
     table = made_up()
     frame = results.examples(table, 5)
-    assert results.detection(table, QUICK)["limit"].iloc[0] == roc_auc_score(frame["wrong"], frame["limit"])
-
-
-def test_every_claim_of_the_synthesis_is_on_the_scorecard():
-    assert [claim for claim in CLAIMS if claim.name.startswith("synthesis/")] == claims.CLAIMS
+    assert results.detection(table)["limit"].iloc[0] == roc_auc_score(frame["wrong"], frame["limit"])

@@ -9,20 +9,26 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from torch.nn.functional import cross_entropy
 
 from infocap import data
+from infocap.experiments.augmentation import flip_and_crop
+from infocap.experiments.catalogue import CATALOGUE
 from infocap.experiments.noisy_labels import results, training
-from infocap.experiments.noisy_labels.training import METHODS, PAIRS, Cell, make_split, measure
-from infocap.experiments.profiles import load_profile
+from infocap.experiments.noisy_labels.methods import METHODS
+from infocap.experiments.noisy_labels.training import PAIRS, Cell, make_split, measure
 from infocap.experiments.streams import stream
 from infocap.label_noise import limit_losses, mislabel_score
-from infocap.study.claims import NotRun
-from infocap.study.tables import Table
+from infocap.networks.pairs import WithAuxiliary
+from infocap.study.book import BookTable
+from infocap.study.cells import code_fingerprint, key
+from infocap.study.sweep import SweepError
+from infocap.study.tables import NotRun, Table
 
 CELL = Cell(
     data="fashion-mnist", network="mlp", widths=(16,), n=160, test_size=300, noise="uniform", rate=0.5, epochs=2,
-    batch_size=32, augment=False, method="cross_entropy", beta=3.0, lam=0.01, noise_std=0.0, noise_kind="gaussian",
+    batch_size=32, augment=False, method="cross-entropy", beta=3.0, lam=0.01, noise_std=0.0, noise_kind="gaussian",
     learning_rate=1e-3, weight_decay=0.0, dropout=0.0, warm_up=0, initialized=False,
     data_seed=0, noise_seed=0, init_seed=0, order_seed=0, device="cpu",
 )  # fmt: skip
@@ -77,7 +83,7 @@ def check(result, epochs=(1, 2)):
     assert result["noise_entropy"] == pytest.approx(math.log(2) + 0.5 * math.log(9))  # h(1/2) + 1/2 ln 9
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", list(METHODS))
 def test_every_method_runs(method):
     check(row(method=method))
 
@@ -88,10 +94,10 @@ VARIANTS = [
     {"augment": True},
     {"noise_std": 0.01},
     {"noise_std": 0.01, "noise_kind": "laplace"},
-    {"method": "limit_laplace", "noise_std": 0.1},
-    {"method": "limit_gaussian", "noise_std": 0.1},
-    {"method": "limit_laplace", "warm_up": 1},
-    {"method": "limit_laplace", "initialized": True},
+    {"method": "LIMIT Laplace", "noise_std": 0.1},
+    {"method": "LIMIT Gaussian", "noise_std": 0.1},
+    {"method": "LIMIT Laplace", "warm_up": 1},
+    {"method": "LIMIT Laplace", "initialized": True},
     {"learning_rate": 1e-2},
     {"widths": (8, 8)},
 ]
@@ -99,18 +105,18 @@ VARIANTS = [
 
 @pytest.mark.parametrize("change", VARIANTS, ids=str)
 def test_every_option_changes_the_result(change):
-    result, base = row(**change), row(method=change.get("method", "cross_entropy"))
+    result, base = row(**change), row(method=change.get("method", "cross-entropy"))
     check(result)
     assert result["history"]["train_loss"] != base["history"]["train_loss"]
 
 
 @pytest.mark.parametrize("network", ["cnn", "lenet", "resnet20"])
 def test_every_kind_of_network_runs(network):
-    check(row(network=network, epochs=1, method="limit_laplace"), epochs=(1,))
+    check(row(network=network, epochs=1, method="LIMIT Laplace"), epochs=(1,))
 
 
 def test_the_same_cell_gives_the_same_row():
-    for method in ("cross_entropy", "limit_laplace", "cleanlab"):
+    for method in ("cross-entropy", "LIMIT Laplace", "cleanlab, pruned"):
         again, before = measure(replace(CELL, method=method)), row(method=method)
         assert again["history"] == before["history"] and torch.equal(again["score"], before["score"])
 
@@ -124,7 +130,7 @@ def test_compared_methods_share_rows_and_noisy_labels():
 
 def test_pruning_never_leaves_a_batch_of_one(monkeypatch):
     monkeypatch.setattr("cleanlab.filter.find_label_issues", lambda labels, *rest, **options: np.arange(160) < 31)
-    check(measure(replace(CELL, method="cleanlab")))  # 129 = 4 * 32 + 1 are kept
+    check(measure(replace(CELL, method="cleanlab, pruned")))  # 129 = 4 * 32 + 1 are kept
 
 
 def test_each_seed_changes_what_it_names_and_nothing_else():
@@ -165,13 +171,13 @@ def test_the_networks_of_one_run_differ_and_the_first_is_the_baselines():
 @pytest.mark.parametrize("beta", [0.0, 3.0])
 def test_the_classifier_never_sees_labels(kind, beta):
     """Permuted labels leave the classifier's first gradient, and its weights after one step, bit-identical."""
-    cell = replace(CELL, method=f"limit_{kind}", beta=beta, epochs=1, batch_size=160)
+    cell = replace(CELL, method=f"LIMIT {kind.capitalize()}", beta=beta, epochs=1, batch_size=160)
     split = make_split(cell)
     permuted = replace(split, labels=split.labels[torch.randperm(160, generator=stream("test", 0))])
     assert not torch.equal(permuted.labels, split.labels)
     gradients, weights = [], []
     for version in (split, permuted):
-        model = training.WithAuxiliary(training.network(cell, split), training.network(cell, split, member=1))
+        model = WithAuxiliary(training.network(cell, split), training.network(cell, split, member=1))
         sum(limit_losses(*model(version.inputs), version.labels, beta=beta, kind=kind)).backward()
         gradients.append([[p.grad for p in net.parameters()] for net in (model.classifier, model.auxiliary)])
         seen = []
@@ -185,7 +191,7 @@ def test_the_classifier_never_sees_labels(kind, beta):
 
 
 def test_warm_up_trains_the_auxiliary_network_only():
-    cell = replace(CELL, method="limit_laplace", warm_up=2)
+    cell = replace(CELL, method="LIMIT Laplace", warm_up=2)
     split, seen = make_split(cell), []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "evaluation", lambda split, model: seen.append(model) or {"score": None})
@@ -288,7 +294,7 @@ def test_checkpoints(epochs, expected):
 def test_flip_and_crop_is_the_loop_over_images(shape):
     batch = torch.rand(shape, generator=stream("images", 0))
     before = batch.clone()
-    ours = training.flip_and_crop(batch, stream("augment", 0))
+    ours = flip_and_crop(batch, stream("augment", 0))
     g = stream("augment", 0)
     flips = torch.rand(len(batch), generator=g) < 0.5
     tops, lefts = torch.randint(9, (2, len(batch)), generator=g)
@@ -350,121 +356,172 @@ def test_evaluation_by_hand():
 
 # results
 
-
-class Panel:
-    """A panel as a profile has it."""
-
-    sizes, rates = [160], [0.5]
-
-    def __init__(self, methods, seeds):
-        self.methods, self.seeds = methods, seeds
-
-    def model_dump(self, include):
-        return {name: value for name, value in asdict(CELL).items() if name in include}
-
-
-class Method:
-    def __init__(self, **change):
-        names = ("method", "beta", "lam", "noise_std", "noise_kind", "learning_rate", "weight_decay")
-        fields = {name: getattr(CELL, name) for name in (*names, "dropout", "warm_up", "initialized")}
-        self.fields = fields | change
-
-    def model_dump(self):
-        return self.fields
-
-
-class Profile:
-    device = "cpu"
-
-    def __init__(self, **panels):
-        self.noisy_labels = type("Panels", (), panels | {"model_fields": panels})()
-
-
-MAIN = Panel([Method(), Method(method="limit_laplace", beta=3), Method(method="limit_laplace", beta=10)], [1, 0])
-PROFILE = Profile(main=MAIN, beta=Panel([Method(method="limit_laplace", beta=10)], [0]), none=Panel([Method()], []))
+SETTINGS = [
+    "noisy_labels.main.seeds=[1,0]",
+    "noisy_labels.main.methods=[{method='cross-entropy'},"
+    "{method='LIMIT Laplace',beta=3},{method='LIMIT Laplace',beta=10}]",
+]
+CELLS = CATALOGUE.load_profile("smoke", SETTINGS).panels["noisy_labels/training"]["main"].cells
 NOISY = {"cross-entropy": 0.3, "LIMIT Laplace, β=3": 0.35, "LIMIT Laplace, β=10": 0.4}
 TEST = {"cross-entropy": 0.4, "LIMIT Laplace, β=3": 0.8, "LIMIT Laplace, β=10": 0.7}
 
 
-def table(cells):
-    rows = []
-    for cell in dict.fromkeys(cells):
-        fields = asdict(cell) | {"widths": list(cell.widths)}
-        name = results.label(fields)
-        values = {"final_validation_accuracy": NOISY[name] + cell.data_seed / 100, "final_accuracy": TEST[name]}
-        rows.append(fields | values | {"seed": cell.data_seed})
-    return Table("noisy_labels/training", "test", pd.DataFrame(rows[::-1]))
+@pytest.fixture
+def table():
+    """Made-up results, the rows in another order than the panel's."""
+    rows = results.labelled(pd.DataFrame([asdict(cell) for cell in CELLS[::-1]]))
+    rows["final_validation_accuracy"] = rows["label"].map(NOISY) + rows["data_seed"] / 100
+    rows["final_accuracy"] = rows["label"].map(TEST)
+    places = list(range(len(CELLS)))[::-1]
+    panels = {"main": places, "partly": [*places[1:], None]}
+    return Table("noisy_labels/training", "test", rows.drop(columns=["label", "family"]), panels=panels)
 
 
-def test_cells_of_all_panels_and_of_one():
-    cells = training.cells(PROFILE)
-    assert len(cells) == 7 and len(set(cells)) == 6  # the panels share a cell
-    one = training.panel_cells(PROFILE, "main")
-    assert [(cell.method, cell.beta, cell.data_seed) for cell in one[:3]] == [
-        ("cross_entropy", 3.0, 1),
-        ("cross_entropy", 3.0, 0),
-        ("limit_laplace", 3, 1),
+def test_one_seed_serves_all_purposes_of_a_run():
+    assert [(cell.method, cell.beta, cell.data_seed) for cell in CELLS[:3]] == [
+        ("cross-entropy", 0, 1),
+        ("cross-entropy", 0, 0),
+        ("LIMIT Laplace", 3, 1),
     ]
-    assert all(cell.data_seed == cell.noise_seed == cell.init_seed == cell.order_seed for cell in one)
+    assert all(cell.data_seed == cell.noise_seed == cell.init_seed == cell.order_seed for cell in CELLS)
 
 
-def test_panel_finds_its_rows_in_order_and_says_what_is_missing():
-    full = table(training.cells(PROFILE))
-    rows = results.panel(full, PROFILE, "main")
-    cells = training.panel_cells(PROFILE, "main")
-    assert rows["beta"].tolist() == [cell.beta for cell in cells]
-    assert rows["data_seed"].tolist() == [cell.data_seed for cell in cells]
+def test_panel_finds_its_rows_in_order_and_says_what_is_missing(table):
+    rows = results.panel(table, "main")
+    assert rows["beta"].tolist() == [cell.beta for cell in CELLS]
+    assert rows["data_seed"].tolist() == [cell.data_seed for cell in CELLS]
     assert rows["label"].tolist()[::2] == list(NOISY)
-    assert full.frame.iloc[rows["row"]]["final_accuracy"].tolist() == rows["final_accuracy"].tolist()
-    assert results.panel(full, PROFILE, "beta")["label"].tolist() == ["LIMIT Laplace, β=10"]
-    with pytest.raises(NotRun, match="panel main: 2 of 6 trainings were not run"):
-        results.panel(table(cells[:4]), PROFILE, "main")
-    with pytest.raises(NotRun, match="panel none"):
-        results.panel(full, PROFILE, "none")
+    assert table.frame.iloc[rows["row"]]["final_accuracy"].tolist() == rows["final_accuracy"].tolist()
+    with pytest.raises(NotRun, match="panel partly: 5 of 6 cells were run"):
+        results.panel(table, "partly")
+    with pytest.raises(NotRun, match="panel none: not in this profile"):
+        results.panel(table, "none")
 
 
-def test_runs_are_in_the_order_of_seeds():
-    rows = results.panel(table(training.cells(PROFILE)), PROFILE, "main")
-    assert results.runs(rows, "final_validation_accuracy", method="cross_entropy") == [0.3, 0.31]
-    assert results.runs(rows, "seed", method="limit_laplace", beta=10) == [0, 1]
-    with pytest.raises(NotRun, match="no run with {'method': 'gce'}"):
-        results.runs(rows, "seed", method="gce")
+def test_runs_are_in_the_order_of_seeds(table):
+    rows = results.panel(table, "main")
+    assert results.runs(rows, "final_validation_accuracy", method="cross-entropy") == [0.3, 0.31]
+    assert results.runs(rows, "init_seed", method="LIMIT Laplace", beta=10) == [0, 1]
+    with pytest.raises(NotRun, match="no run with {'method': 'GCE'}"):
+        results.runs(rows, "init_seed", method="GCE")
 
 
-def test_chosen_looks_at_noisy_validation_only():
-    rows = results.panel(table(training.cells(PROFILE)), PROFILE, "main")
-    best = results.chosen(rows, ["limit_laplace", "cross_entropy"])
+def test_chosen_looks_at_noisy_validation_only(table):
+    rows = results.panel(table, "main")
+    best = results.chosen(rows, ["LIMIT Laplace", "cross-entropy"])
     assert best["label"].tolist() == ["LIMIT Laplace, β=10"] * 2 + ["cross-entropy"] * 2  # beta 3 tests better
     shuffled = rows.assign(final_accuracy=rows["final_accuracy"].tolist()[::-1])
-    assert results.chosen(shuffled, ["limit_laplace"])["label"].tolist() == ["LIMIT Laplace, β=10"] * 2
-    with pytest.raises(NotRun, match="no run of mae"):
-        results.chosen(rows, ["mae"])
+    assert results.chosen(shuffled, ["LIMIT Laplace"])["label"].tolist() == ["LIMIT Laplace, β=10"] * 2
+    with pytest.raises(NotRun, match="no run of MAE"):
+        results.chosen(rows, ["MAE"])
 
 
 @pytest.mark.parametrize(
-    "change, expected",
+    "change, label, family",
     [
-        ({}, "cross-entropy"),
-        ({"dropout": 0.5}, "cross-entropy, dropout 0.5"),
-        ({"weight_decay": 1e-3}, "cross-entropy, weight decay 0.001"),
-        ({"learning_rate": 1e-5}, "cross-entropy, lr 1e-05"),
-        ({"noise_std": 0.03, "noise_kind": "laplace"}, "cross-entropy, Laplace gradient noise 0.03"),
-        ({"method": "limit_gaussian", "beta": 30, "noise_std": 0.1}, "LIMIT Gaussian, β=30, sampled 0.1"),
-        ({"method": "limit_laplace", "warm_up": 5, "initialized": True}, "LIMIT Laplace, β=3, warm-up 5, initialized"),
-        ({"method": "soft_penalty"}, "soft penalty, λ=0.01, β=3"),
+        ({}, "cross-entropy", "cross-entropy"),
+        ({"dropout": 0.5}, "cross-entropy, dropout 0.5", "cross-entropy, dropout"),
+        ({"weight_decay": 1e-3}, "cross-entropy, weight decay 0.001", "cross-entropy, weight decay"),
+        ({"learning_rate": 1e-5}, "cross-entropy, lr 1e-05", "cross-entropy, small steps"),
+        ({"method": "DMI", "learning_rate": 1e-5}, "DMI, lr 1e-05", "DMI"),
+        (
+            {"noise_std": 0.03, "noise_kind": "laplace"},
+            "cross-entropy, Laplace gradient noise 0.03",
+            "cross-entropy, Laplace gradient noise",
+        ),
+        (
+            {"method": "LIMIT Gaussian", "beta": 30, "noise_std": 0.1},
+            "LIMIT Gaussian, β=30, sampled 0.1",
+            "LIMIT Gaussian, sampled",
+        ),
+        (
+            {"method": "LIMIT Laplace", "warm_up": 5, "initialized": True},
+            "LIMIT Laplace, β=3, warm-up 5, initialized",
+            "LIMIT Laplace, warm-up, initialized",
+        ),
+        ({"method": "soft penalty"}, "soft penalty, λ=0.01, β=3", "soft penalty"),
+        ({"method": "a reader's own"}, "a reader's own", "a reader's own"),
     ],
 )
-def test_labels_name_what_differs(change, expected):
-    assert results.label(asdict(replace(CELL, **change))) == expected
+def test_names_say_what_differs(change, label, family):
+    rows = results.labelled(pd.DataFrame([asdict(replace(CELL, **change))]))
+    assert rows[["label", "family"]].values.tolist() == [[label, family]]
 
 
-@pytest.mark.parametrize("name", ["smoke", "quick", "full"])
+@pytest.mark.parametrize("name", ["smoke", "quick", "evidence", "full"])
 def test_labels_tell_the_methods_of_a_panel_apart(name):
-    profile = load_profile(name)
-    for panel in type(profile.noisy_labels).model_fields:
-        cells = training.panel_cells(profile, panel)
-        assert len({(results.label(asdict(cell)), cell.n, cell.rate, cell.data_seed) for cell in cells}) == len(cells)
+    for panel in CATALOGUE.load_profile(name).panels["noisy_labels/training"].values():
+        if panel.cells:
+            rows = results.labelled(pd.DataFrame([asdict(cell) for cell in panel.cells]))
+            assert not rows.duplicated(["label", "n", "rate", "data_seed"]).any()
 
 
-def test_every_method_has_a_name():
-    assert set(results.METHOD_NAMES) == set(METHODS)
+# keys, and what a reader brings
+
+
+def test_a_method_and_a_network_enter_the_keys_of_their_own_cells_only():
+    base = code_fingerprint(training.__name__)
+    files = {METHODS.module(name) for name in METHODS}
+    assert {key(replace(CELL, method=name)) for name in METHODS} >= {key(CELL)}
+    for name in METHODS:
+        assert replace(CELL, method=name).code() == [METHODS.module(name), "infocap.networks.mlp"]
+    for file in files - {METHODS.module("cross-entropy")}:
+        assert code_fingerprint(training.__name__, file) != base  # so the table's own module imports none of them
+
+
+FEW = "noisy_labels.main.methods=[{method='cross-entropy',weight_decay=0.1},{method='LIMIT Laplace',beta=3}]"
+
+
+@pytest.fixture
+def table_of_the_book():
+    panels = CATALOGUE.load_profile("smoke", [FEW, "noisy_labels.main.seeds=[0]"]).panels["noisy_labels/training"]
+    return BookTable("noisy_labels/training", "smoke", pd.DataFrame(), module=training, recipes=panels)
+
+
+def linear(image, num_outputs):
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(math.prod(image), num_outputs))
+
+
+def as_cross_entropy(cell, split):
+    return training.train(cell, split, training.network(cell, split), cross_entropy)
+
+
+def test_an_own_method_runs_on_the_data_noise_and_seeds_of_a_panel(table_of_the_book, capsys):
+    [row] = table_of_the_book.also(as_cross_entropy, jobs=1).to_dict("records")
+    assert row["method"] == "as_cross_entropy" and row["weight_decay"] == 0  # no option of another method
+    cell = replace(table_of_the_book.cells("main")[0], method="cross-entropy", weight_decay=0.0)
+    assert row["history"] == measure(cell)["history"]
+    assert "computed here, not stored" in capsys.readouterr().out
+
+
+def test_an_own_network_is_trained_by_the_books_methods(table_of_the_book):
+    rows = table_of_the_book.also("LIMIT Laplace", network=linear, jobs=1)
+    assert rows["network"].tolist() == ["linear"] and rows["method"].tolist() == ["LIMIT Laplace"]
+    shown = results.report(rows, rows.assign(network="mlp"))
+    assert shown["network"].tolist() == ["linear", "mlp"] and shown["method"].nunique() == 1
+    with pytest.raises(SweepError, match="dropout: got 0.5; accepted: 0 with network 'linear', which has none"):
+        table_of_the_book.also("LIMIT Laplace", network=linear, jobs=1, dropout=0.5)
+
+    def loose(image):
+        return torch.nn.Identity()
+
+    with pytest.raises(SweepError, match="network: got 'loose'; accepted: an nn.Sequential that ends in an nn.Linear"):
+        table_of_the_book.also("soft penalty", network=loose, jobs=1)
+
+
+@pytest.mark.parametrize("size", [8, 11])
+def test_own_images_may_have_other_classes_sizes_and_colours(table_of_the_book, tmp_path, size):
+    random = np.random.default_rng(0)
+    for part, count in (("train", 60), ("test", 20)):
+        for level, name in enumerate("abc"):
+            folder = tmp_path / part / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = 80 * level + random.integers(0, 60, (size, size, 3))
+                Image.fromarray(pixels.astype("uint8")).save(folder / f"{number}.png")
+    name = f"folder:{tmp_path}"
+    rows = table_of_the_book.also("LIMIT Laplace", data=name, n=100, epochs=30, jobs=1)
+    assert rows["data"].tolist() == [name] and rows["final_accuracy"].min() > 0.5  # three classes
+    assert rows["noise_entropy"].tolist() == pytest.approx([1.5 * math.log(2)])  # h(1/2) + 1/2 ln 2
+    with pytest.raises(SweepError, match="n: got 160; accepted: up to 144, a quarter more is needed for validation"):
+        table_of_the_book.also("LIMIT Laplace", data=name, jobs=1)

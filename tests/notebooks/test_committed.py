@@ -16,7 +16,8 @@ PATHS = [path for path in sorted(BOOK.rglob("*.ipynb")) if not {"_build", ".ipyn
 NAMES = [path.relative_to(BOOK).with_suffix("").as_posix() for path in PATHS]
 EXERCISES = [path for path in PATHS if path.stem == "exercises"]
 # The synthesis rests on the chapters: it has neither a paper nor exercises of its own.
-CHAPTERS = [path for path in PATHS if path.parent not in (BOOK, BOOK / "synthesis") and path not in EXERCISES]
+STORY = [path for path in PATHS if path.parent != BOOK and path not in EXERCISES]
+CHAPTERS = [path for path in STORY if path.parent != BOOK / "synthesis"]
 PARAMETERS = {"profile", "settings", "store"}
 
 
@@ -185,7 +186,31 @@ def test_code_cells_are_short(path):
 @every_notebook
 def test_the_last_code_cell_prints_the_provenance(path):
     last = cells(path, "code")[-1].source
-    assert re.search(r"^print\(.*(describe|stamp)\(", last, re.MULTILINE), last
+    assert re.search(r"^print\(.*(book\.provenance|describe|stamp)\(", last, re.MULTILINE), last
+
+
+def imports(*code):
+    """One for each line of import: what it imports from."""
+    nodes = [node for cell in code for node in ast.walk(ast.parse(cell.source))]
+    froms = [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    return froms + [node.names[0].name for node in nodes if isinstance(node, ast.Import)]
+
+
+def machinery(names):
+    return [name for name in names if re.match(r"infocap\.(study|experiments)\b", name)]
+
+
+@pytest.mark.parametrize("path", STORY, ids=str)
+def test_a_chapter_begins_with_few_imports(path):
+    first = next(c for c in cells(path, "code") if "parameters" not in tags(c) and c.id != "install")
+    names = imports(first)
+    assert 1 <= len(machinery(names)) <= 3 and len(names) <= 6, first.source
+    assert re.search(r"^book = Book\(profile, settings, store\)$", first.source, re.MULTILINE), first.source
+
+
+def test_chapters_import_little_machinery():
+    names = [name for path in STORY for c in cells(path, "code") if c.id != "install" for name in imports(c)]
+    assert len(STORY) == 10 and 10 <= len(machinery(names)) <= 30
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=str)
@@ -195,7 +220,7 @@ def test_chapters_say_what_they_teach_and_sum_up(path):
         r"^:::\{admonition\} What you will learn\n:class: note\n\n(- .+\n)+\n\*\*Before you start\.\*\* ", first, re.M
     )
     assert [
-        cell for cell in cells(path, "code") if "style.time_to_run(" in cell.source and "remove-input" in tags(cell)
+        cell for cell in cells(path, "code") if "book.time_to_run(" in cell.source and "remove-input" in tags(cell)
     ]
     summary = re.search(r"^:::\{admonition\} Summary\n:class: tip\n\n(?:- .+\n)+\n((?:.*\n)+?):::$", last, re.M)[1]
     names = re.findall(r"^\*\*(\w+)\.\*\*", summary, re.M)
@@ -239,3 +264,25 @@ def test_exercises_have_marked_solutions_and_grading_metadata(path):
     assert len(exercises) == len(solutions) >= 6
     tests = [cell for cell in graded if cell.metadata.nbgrader.grade and cell.cell_type == "code"]
     assert len(tests) >= 6 and all("assert" in cell.source for cell in tests if cell.metadata.nbgrader.locked)
+
+
+LIVE = {"distillation_loss", "fit", "fit_many", "leave_one_out", "limit_losses", "ntk"}  # what trains or measures
+
+
+@pytest.mark.parametrize("path", [*CHAPTERS, *BOOK.glob("synthesis/*.ipynb")], ids=str)
+def test_chapters_show_their_experiment(path):
+    """One real run in the page's own code on real images, and the code that made the tables, taken from its source."""
+    code = [cell for cell in cells(path, "code") if not {"remove-cell", "remove-input"} & set(tags(cell))]
+    trees = [ast.parse(cell.source) for cell in cells(path, "code")]
+    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    shown = [call for call in calls if ast.unparse(call.func) == "code"]
+    assert shown and all(call.args and not any(isinstance(arg, ast.Constant) for arg in call.args) for call in shown)
+    visible = {
+        ast.unparse(node.func)
+        for cell in code
+        for node in ast.walk(ast.parse(cell.source))
+        if isinstance(node, ast.Call)
+    }
+    assert LIVE & {name.split(".")[-1] for name in visible}
+    text = "\n".join(cell.source for cell in code)
+    assert re.search(r"fashion-mnist|[\"']mnist|\.cells\(|task|split", text), "on real images"

@@ -14,15 +14,6 @@ from infocap.study.store import Store
 BOOK = Path(__file__).resolve().parents[2] / "book"
 
 
-@pytest.fixture(scope="session")
-def store(tmp_path_factory):
-    """The cells of the smoke profile, computed once for all chapters."""
-    folder = tmp_path_factory.mktemp("store")
-    progress = CATALOGUE.compute(list(CATALOGUE.tables), CATALOGUE.load_profile("smoke"), Store(folder), progress=False)
-    assert progress.computed and not progress.reused
-    return folder
-
-
 CHAPTERS = [name for name in runner.chapters(BOOK) if not name.endswith("/exercises")]  # graded in test_teaching
 
 
@@ -57,3 +48,11 @@ def test_chapter(name, own, tmp_path):
     assert outputs and not [o.text for o in outputs if o.get("name") == "stderr"]
     text = "".join(o.text for o in outputs if o.output_type == "stream")
     assert "commit: " in text and "profile: quick" not in text
+
+
+@pytest.mark.parametrize("name", ["noisy_labels/limit", "generalization/fcmi"])
+def test_a_copy_of_a_chapter_outside_the_project_runs(name, store, tmp_path):
+    """With the installed library alone, which knows where its stored tables are."""
+    copy = shutil.copy(BOOK / f"{name}.ipynb", tmp_path / "mine.ipynb")
+    outcome = runner.execute(Path(copy).parent, "mine", {"profile": "smoke", "store": str(store)}, {})
+    assert isinstance(outcome, float), outcome

@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 
 import infocap.networks
+from infocap._registry import Registry
 from infocap.experiments.catalogue import CATALOGUE
+from infocap.experiments.distillation import methods as students
 from infocap.experiments.noisy_labels import methods
 from infocap.experiments.noisy_labels.methods import METHODS
+from infocap.experiments.sample_information import applications, shifts
+from infocap.experiments.sample_information import methods as scores
 from infocap.networks import NETWORKS
 from infocap.study import cells
 from infocap.study.cells import code_fingerprint, fields, key
@@ -101,6 +105,9 @@ def test_fields_are_what_json_makes_of_them():
     assert fields(Cell((16, 8))) == {"widths": [16, 8]}
 
 
+CATALOGUE_MODULES = {module.__name__: module for module in CATALOGUE.tables.values()}
+
+
 def imported(*modules):
     """The modules whose code counts."""
     seen, pending = set(), list(modules)
@@ -121,27 +128,36 @@ def test_tables_do_not_depend_on_the_machinery(name):
     assert {module for module in seen if module.startswith("infocap.study")} <= {"infocap.study.fields"}
 
 
-METHOD_PACKAGES = [methods]
-FIXED = {}  # networks that a table always builds, and imports by name
-FILES = {  # of methods and architectures: what a cell's name decides, and nothing else
+ON_THEIR_OWN = {  # files whose function a cell's name decides, and nothing else
     f"{package.__name__}.{path.stem}"
-    for package in [infocap.networks, *METHOD_PACKAGES]
+    for package in (infocap.networks, methods, scores, shifts, students, applications)
     for path in Path(package.__file__).parent.glob("*.py")
     if path.stem not in ("__init__", "pairs")
 }
 
 
+def names_in(cell):
+    """The methods and architectures that a cell names, each with its registry."""
+    own = getattr(CATALOGUE_MODULES[type(cell).__module__], "OWN", {})
+    registries = {field: registry for field, registry in own.values() if isinstance(registry, Registry)}
+    registries |= {field: NETWORKS for field in ("teacher", "student", "students", "network") if hasattr(cell, field)}
+    for field, registry in registries.items():
+        value = getattr(cell, field)
+        yield from ((registry, name) for name in (value if isinstance(value, tuple) else (value,)))
+
+
 @pytest.mark.parametrize("name", CATALOGUE.tables)
-def test_a_cells_methods_and_networks_are_in_its_key_and_others_are_not(name):
-    """No measured module imports one statically; the cell names those of its own."""
-    module = CATALOGUE.tables[name]
-    static = imported(module.__name__) & FILES
-    allowed = {f"infocap.networks.{name}" for name in FIXED.get(name, ())}
-    assert static <= allowed, static - allowed
-    for cell in {type(cell).__name__ + repr(getattr(cell, "network", "")): cell for cell in cells_of(name)}.values():
-        named = [getattr(cell, field) for field in ("method", "network", "teacher", "student") if hasattr(cell, field)]
-        for registry, value in [(METHODS if value in METHODS else NETWORKS, value) for value in named]:
-            assert registry.module(value) in cell.code(), (name, value)
+def test_methods_and_networks_are_in_the_keys_of_the_cells_that_name_them_and_in_no_others(name):
+    assert not imported(CATALOGUE.tables[name].__name__) & ON_THEIR_OWN  # no measured module imports one
+    for cell in cells_of(name):
+        for registry, own in names_in(cell):
+            assert registry.module(own) in ON_THEIR_OWN & set(cell.code()), (name, own)
+
+
+def test_methods_do_not_import_each_other():
+    for module in sorted(ON_THEIR_OWN):
+        if not module.startswith(applications.__name__):  # an experiment may use the book's scores
+            assert imported(module) & ON_THEIR_OWN == {module}
 
 
 NEW = """from {package} import {name}

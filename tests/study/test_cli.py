@@ -323,3 +323,20 @@ def test_a_scheduler_that_does_not_answer_is_a_message(catalogue, monkeypatch, t
     with dask.config.set({"distributed.comm.timeouts.connect": "0.2s"}):
         words = ["sweep", "--store", str(tmp_path / "store"), "--scheduler", "tcp://127.0.0.1:9"]
         assert "127.0.0.1:9" in main(catalogue, monkeypatch, *words)
+
+
+def test_a_profile_of_stored_rows_is_shown_as_it_is_stored_and_computes_nothing(
+    catalogue, monkeypatch, capsys, tmp_path
+):
+    book = make_book(tmp_path, "1")
+    (catalogue.profiles / "evidence.toml").write_text('extends = "quick"\ncomputes = false\n')
+    monkeypatch.setattr(runner, "execute", fake_execution({}))
+    monkeypatch.setattr(runner, "render", lambda book: book / "_build" / "html" / "index.html")
+    words = ["run", "--profile", "evidence", "--book", str(book), "--store", str(tmp_path / "store")]
+    assert main(catalogue, monkeypatch, *words) == 2
+    assert (
+        "profile: 6 of 6 cells of 'evidence' are not stored yet; accepted: another profile" in capsys.readouterr().err
+    )
+    sweep = ["sweep", "--profile", "evidence", "--jobs", "1", "--store", str(tmp_path / "store")]
+    assert main(catalogue, monkeypatch, *sweep) in (None, 0)
+    assert main(catalogue, monkeypatch, *words) in (None, 0)

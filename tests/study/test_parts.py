@@ -19,7 +19,13 @@ def read(tmp_path, tables, *code, folder="one"):
 @pytest.mark.parametrize(
     "code",
     [
-        "from infocap.experiments.catalogue import load_profile, table\ntoys = table('one/table', 1)",
+        "from infocap.experiments import Book, code\ntoys = Book('quick').table('one/table')",
+        "from infocap.experiments.catalogue import Book",
+        "book.show_verdicts('one', ['first'])",
+        "book.verdicts(part='one')",
+        "book.profile.name, toys.panels",
+        "book.profile.panels['one/table']['main'].cells",
+        "book.catalogue.work('one/table', book.catalogue.load_profile('full'))",
         "twofold = 'two-fold, or: two parts'  # two/table",
         "profile.one.two_more",
     ],
@@ -31,15 +37,27 @@ def test_a_chapter_reads_its_own_part(two_parts, tmp_path, code):
 @pytest.mark.parametrize(
     "code",
     [
-        "table('two/table', 1)",
-        "[table(f'two/{name}', 1) for name in names]",
+        "book.table('two/table')",
+        "[book.table(f'two/{name}') for name in names]",
+        "book.stored('two/table')",
         "profile.two.seeds",
+        "profile.two[0]",
         "getattr(profile, 'two')",
         "import infocap.experiments.two",
         "from infocap.experiments.two import figures",
         "from infocap.experiments.two.results import curve",
         "from infocap.experiments import two as other",
-        "from infocap.experiments.catalogue import TABLES, table",
+        "from infocap.experiments.catalogue import CATALOGUE, Book",
+        "book.catalogue.tables",
+        "book.profile.panels",
+        "book.profile.panels['two/table']",
+        "book.catalogue.work(name, profile), book.catalogue.claims",
+        "book.verdicts()",
+        "book.verdicts(None, ['first'])",
+        "book.verdicts(names=['first'])",
+        "book.verdicts(part)",
+        "book.verdicts(**chosen)",
+        "book.show_verdicts('two')",
         "from infocap.experiments.catalogue import *",
         "from infocap.experiments import catalogue",
         "import infocap.experiments.catalogue as c",
@@ -55,8 +73,9 @@ def test_a_page_outside_the_parts_reads_all(two_parts, tmp_path, folder):
     assert read(tmp_path, two_parts.tables, "1 + 1", folder=folder) == EVERYTHING
 
 
-def test_what_the_code_of_a_part_names_counts_too(two_parts, package, tmp_path):
+@pytest.mark.parametrize("module", ["one/figures", "one/methods/mine"])
+def test_what_the_code_of_a_part_names_counts_too(two_parts, package, tmp_path, module):
     assert read(tmp_path, two_parts.tables, "1 + 1") == {"one"}
-    package.write("one/figures", "from PACKAGE.two import table")
+    package.write(module, "from PACKAGE.two import table")
     assert read(tmp_path, two_parts.tables, "1 + 1") == EVERYTHING
     assert read(tmp_path, two_parts.tables, "1 + 1", folder="two") == {"two"}

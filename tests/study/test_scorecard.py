@@ -16,7 +16,7 @@ FULL = Table("part/table", "full", TABLE.frame, {"device": "A <big> GPU", "commi
 
 
 def rule(values, threshold=0.0):
-    def decide(table, profile):
+    def decide(table):
         """The mean exceeds <0>."""
         return exceeds(values, threshold, "gain_x")
 
@@ -31,14 +31,14 @@ CLAIMS = [
     claim("good", rule([1.0, 1.1, 1.2])),
     claim("partly", rule([1.0])),
     claim("bad", rule([-1.0, -1.1, float("nan")]), note=""),
-    claim("exact", lambda table, profile: holds(True, "slack 1e-9 | n = 3")),
-    claim("several", lambda table, profile: in_each([exceeds([i, i + 1.0], 0.5, f"n = {i}") for i in range(4)])),
+    claim("exact", lambda table: holds(True, "slack 1e-9 | n = 3")),
+    claim("several", lambda table: in_each([exceeds([i, i + 1.0], 0.5, f"n = {i}") for i in range(4)])),
 ]
 NAMES = [one.name for one in CLAIMS]
 
 
 def decided(table=TABLE, claims=CLAIMS):
-    return scorecard(claims, {TABLE.name: table}, None)
+    return scorecard(claims, {TABLE.name: table})
 
 
 @pytest.fixture
@@ -88,10 +88,10 @@ def test_a_stored_full_run_stands_beside(full):
 
 def test_a_chapter_shows_the_verdict_of_a_stored_full_run_too(full, tmp_path):
     here = decided()
-    verdicts = beside(here, full)["verdict"]
+    verdicts = beside(with_stored(here, full))["verdict"]
     assert verdicts[0] == f"{here['verdict'][0]}; in full: not reproduced"
     assert verdicts[1:].tolist() == here["verdict"][1:].tolist()
-    assert beside(here, tmp_path / "none.json")["verdict"].tolist() == here["verdict"].tolist()
+    assert beside(with_stored(here, tmp_path / "none.json"))["verdict"].tolist() == here["verdict"].tolist()
 
 
 def test_counts_by_kind_by_part_and_in_full(full):

@@ -104,7 +104,7 @@ def test_anything_else_is_refused(thing):
 def test_names_that_the_module_gives_a_meaning_are_linked(student):
     (source,) = code(student.shown)
     assert {(text[:12], target) for text, target in names(source)} == {
-        ("Fit, draw=co", "infocap.training#Fit"),
+        ("Fit, draw=co", "infocap.training.loop#Fit"),
         ("corrupt):", "infocap.noise#corrupt"),
         ("corrupt), in", "infocap.noise#corrupt"),
         ("corrupt  # c", "infocap.noise#corrupt"),
@@ -128,7 +128,7 @@ def test_html_is_folded_and_holds_the_text(student):
     ]
     assert [" ".join(source.summary.get_text().split()) for source in shown] == [
         "shown, student.py, line 9",
-        f"fit, infocap/training.py, line {code(training.fit)[0].line}",
+        f"fit, infocap/training/loop.py, line {code(training.fit)[0].line}",
     ]
     assert not page.select("details[open], summary a")
     assert {tag.name for tag in page.find_all()} == {"details", "summary", "div", "pre", "code", "span", "a"}

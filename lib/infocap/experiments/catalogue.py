@@ -25,7 +25,14 @@ from infocap.study.claims import claims_of
 
 __all__ = ["CATALOGUE", "Book"]
 
-_RESULTS = Path(infocap.__file__).parents[2] / "book" / "results"  # in a checkout
+
+def _results() -> Path | None:
+    """The stored tables of the checkout that holds the library, or of one around the working directory."""
+    for root in (Path(infocap.__file__).parents[2], Path.cwd(), *Path.cwd().parents):
+        if (root / "book" / "_toc.yml").exists() and (root / "book" / "results").is_dir():
+            return root / "book" / "results"
+    return None
+
 
 CATALOGUE = Catalogue(
     tables={
@@ -53,7 +60,7 @@ CATALOGUE = Catalogue(
     ),
     profiles=Path(__file__).parent / "profiles",
     data_checksum=data.checksum,
-    results=_RESULTS if _RESULTS.is_dir() else None,
+    results=_results(),
 )
 
 

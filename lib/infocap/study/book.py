@@ -84,11 +84,21 @@ class BookTable(Table):
             ValueError: The name of the own function is one of the book's.
             SweepError: A run failed; the message holds its last lines.
         """
-        given = {
-            kind: thing for kind, thing in zip(("method", "network", "data"), (method, network, data), strict=True)
-        }
+        return self.also_table(method, panel, network=network, data=data, jobs=jobs, **changes).frame
+
+    def also_table(
+        self,
+        method: Callable | str | None = None,
+        panel: str = "main",
+        *,
+        network: Callable | None = None,
+        data: Any = None,
+        jobs: int | None = None,
+        **changes: Any,
+    ) -> Table:
+        """As ``also``, whose rows it returns as a table with arrays: what functions of tables read, panel by panel."""
         cells, lent, names = self.cells(panel), [], []
-        for kind, thing in given.items():
+        for kind, thing in {"method": method, "network": network, "data": data}.items():
             if thing is None:
                 continue
             target, registry = self._own(kind)
@@ -116,7 +126,8 @@ class BookTable(Table):
                 raise SweepError(f"{what} on panel {panel}:\n{row}")
         cost = f"{len(work)} cell{'s' if len(work) > 1 else ''}, {time.perf_counter() - start:.0f} s"
         print(f"{what} on panel {panel}: {cost}; computed here, not stored")
-        return pd.DataFrame([row.fields | row.result for row in rows])
+        frame = pd.DataFrame([row.fields | row.result for row in rows])
+        return Table(self.name, self.profile, frame, {}, [row.arrays for row in rows], {panel: range(len(rows))})
 
     def _own(self, kind: str) -> tuple[str, Any]:
         accepted = getattr(self.module, "OWN", {})
@@ -133,9 +144,11 @@ class BookTable(Table):
             ]
             if held:
                 return tuple(replace(cell, **{target: (name,)}) for cell in held) if several else tuple(held)
+        if several:  # options are those of tasks, not of a method
+            return tuple(replace(cell, **{target: (name,)}) for cell in cells)
         plain = {one.name: one.default for one in fields(self.module.Cell) if one.default is not MISSING}
         options = {name: plain[name] for name in self.recipes[panel].options if name in plain}
-        return tuple(replace(cell, **options | {target: (name,) if several else name}) for cell in cells)
+        return tuple(replace(cell, **options | {target: name}) for cell in cells)
 
     @property
     def origin(self) -> str:
@@ -193,6 +206,7 @@ class Book:
         self.profile = self.catalogue.load_profile(profile, settings)
         self.store = Store(store)
         self._tables: dict[str, BookTable] = {}
+        self._decided: dict[str, pd.DataFrame] = {}
         if "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
             style.vector_figures()
 
@@ -255,8 +269,10 @@ class Book:
         if not chosen:
             parts = dict.fromkeys(claim.table.split("/")[0] for claim in self.catalogue.claims)
             raise ValueError(f"part: no claims of {part!r}, {list(names)}; accepted parts: {', '.join(parts)}")
-        tables = {name: self.table(name) for name in dict.fromkeys(claim.table for claim in chosen)}
-        rows = rules.scorecard(chosen, tables)
+        for claim in chosen:  # once: a rule may look at thousands of bounds
+            if claim.name not in self._decided:
+                self._decided[claim.name] = rules.scorecard([claim], {claim.table: self.table(claim.table)})
+        rows = pd.concat([self._decided[claim.name] for claim in chosen], ignore_index=True)
         folder = self.catalogue.results
         return scorecard.with_stored(rows, folder and folder / "full" / "scorecard.json")
 

@@ -95,6 +95,10 @@ class Claim:
     def __call__(self, table: Table) -> Decision:
         return self.rule(table)
 
+    @property
+    def __wrapped__(self) -> Callable[[Table], Decision]:
+        return self.rule  # whose source a page shows
+
 
 def claim(name: str, statement: str, **facts: str) -> Callable[[Callable[[Table], Decision]], Claim]:
     """Decorates a rule: the function becomes the claim whose sentence stands above it.

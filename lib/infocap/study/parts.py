@@ -6,8 +6,9 @@ must know which parts a chapter reads, and must never miss one.
 Conventions: a part is the first word of a table's name and the folder of its chapters. A chapter reads the part of its
 folder and every part that its code names: as an import, an attribute (``profile.distillation``) or the beginning of
 a string (``"distillation/flips"``). What the code of a part's tables and figures names counts too. A page outside the
-parts' folders, such as the scorecard, and a chapter that takes more from the catalogue than ``table`` and
-``load_profile``, read all parts.
+parts' folders, such as the scorecard, reads all parts, and so does a chapter that asks a ``Book`` for the verdicts of
+no part in particular, for all that its catalogue or its profile holds, or that imports more from the catalogue than
+``Book``.
 """
 
 import ast
@@ -17,6 +18,9 @@ from types import ModuleType
 import nbformat
 
 __all__ = ["parts_read"]
+
+_EVERYTHING = "catalogue"  # stands for all parts, beside being what a chapter says
+_OF_ONE_TABLE = ("collect", "load_profile", "work")  # what a catalogue does with a table that is named
 
 
 def parts_read(notebook: Path, tables: dict[str, ModuleType]) -> set[str]:
@@ -41,36 +45,52 @@ def parts_read(notebook: Path, tables: dict[str, ModuleType]) -> set[str]:
     read: set[str] = set()
     pending = {own}
     while True:
-        if "catalogue" in words:
+        if _EVERYTHING in words:
             return everything
         pending |= (everything & words) - read
         if not pending:
             return read
         part = pending.pop()
         read.add(part)
-        sources = sorted(folders[part].glob("*.py"))
+        sources = sorted(folders[part].rglob("*.py"))
         words = set().union(*(_words(source.read_text(encoding="utf-8")) for source in sources))
 
 
 def _words(code: str) -> set[str]:
     """What the code imports, its names and attributes, and the first word of each string as in the name of a table.
 
-    An import from the catalogue that reaches beyond one table counts as ``catalogue``.
+    Where the code reaches beyond tables that it names, one word is ``_EVERYTHING``.
     """
-    words = set()
-    for node in ast.walk(ast.parse(code)):
+    words, nodes = set(), list(ast.walk(ast.parse(code)))
+    of_one = {id(node.value) for node in nodes if isinstance(node, ast.Subscript)}
+    of_one |= {id(node.value) for node in nodes if isinstance(node, ast.Attribute) and node.attr in _OF_ONE_TABLE}
+    for node in nodes:
+        if id(node) in of_one and getattr(node, "attr", "") in (_EVERYTHING, "panels"):
+            continue  # the table's name is a string nearby
         if isinstance(node, ast.Import):
             words |= {word for alias in node.names for word in alias.name.split(".")}
         elif isinstance(node, ast.ImportFrom):
             module = node.module or ""
             taken = {alias.name for alias in node.names}
             words |= taken
-            if not (module.endswith(".catalogue") and taken <= {"table", "load_profile"}):
+            if not (module.endswith(".catalogue") and taken <= {"Book"}):
                 words |= set(module.split("."))
         elif isinstance(node, ast.Attribute):
             words.add(node.attr)
+            if ast.unparse(node).endswith(".profile.panels"):
+                words.add(_EVERYTHING)
+        elif isinstance(node, ast.Call) and _of_no_part(node):
+            words.add(_EVERYTHING)
         elif isinstance(node, ast.Name):
             words.add(node.id)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             words.add(node.value.split("/")[0])
     return words
+
+
+def _of_no_part(call: ast.Call) -> bool:
+    """Whether it asks for verdicts without naming a part."""
+    if not (isinstance(call.func, ast.Attribute) and call.func.attr in ("verdicts", "show_verdicts")):
+        return False
+    given = [*call.args[:1], *(keyword.value for keyword in call.keywords if keyword.arg in ("part", None))]
+    return not any(isinstance(value, ast.Constant) and isinstance(value.value, str) for value in given)

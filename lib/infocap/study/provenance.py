@@ -46,7 +46,8 @@ def describe(*tables: Table) -> str:
 
     Returns:
         One field per line, long ones folded: versions, commit, profile, device and threads, and for each table its
-        cells, the seconds that computing them took, whenever that was, and the commits that did.
+        cells, how many of them are rows that are stored with the book, and how many of these were computed by older
+        code; the seconds that computing them took, whenever that was, and the commits that did.
 
     Example:
         >>> describe().startswith("commit: ")
@@ -59,7 +60,9 @@ def describe(*tables: Table) -> str:
     for table in tables:
         facts = table.provenance
         cells = f"{facts['finished']} of {facts['cells']} cells"
-        content[table.name] = f"{cells}, {facts['seconds']:g} s of computation at {listed(facts['commit'])}"
+        kept = f", {facts['stored']} of them stored with the book" if facts.get("stored") else ""
+        kept += f", {facts['older']} by older code than today's" if facts.get("older") else ""
+        content[table.name] = f"{cells}{kept}, {facts['seconds']:g} s of computation at {listed(facts['commit'])}"
     lines = (f"{name}: {value}" for name, value in content.items())
     return "\n".join(textwrap.fill(line, width=80, subsequent_indent="  ") for line in lines)  # what a page shows
 

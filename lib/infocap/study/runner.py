@@ -30,8 +30,6 @@ import papermill
 import yaml
 from traitlets.config import Config
 
-from infocap.study.cells import code_fingerprint
-
 __all__ = ["ChapterError", "alone", "chapters", "check", "check_parameters", "execute", "record", "render", "stage"]
 
 
@@ -278,12 +276,11 @@ def _pages(book: Path) -> list[str]:
 
 
 def _library() -> str:
-    """Identifies the code of the library, as cells do, and the versions of the packages that it uses."""
+    """Identifies the library, whose source pages show, and the versions of the packages that it uses."""
     package = Path(__file__).resolve().parents[1]
-    modules = sorted(path.relative_to(package.parent).with_suffix("") for path in package.rglob("*.py"))
-    names = [".".join(part for part in module.parts if part != "__init__") for module in modules]
     lock = package.parent / "requirements.lock"
-    return _digest(*map(code_fingerprint, names), lock.read_text(encoding="utf-8") if lock.exists() else "")
+    texts = [path.read_text(encoding="utf-8") for path in sorted(package.rglob("*.py"))]
+    return _digest(*texts, lock.read_text(encoding="utf-8") if lock.exists() else "")
 
 
 def _results(book: Path) -> list[str]:

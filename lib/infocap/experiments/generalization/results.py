@@ -1,6 +1,7 @@
 """What do the stored predictions say? Rows of ``generalization/training`` as runs, gaps and bounds."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -17,12 +18,12 @@ from infocap.bounds import (
     squared_stability_bound,
     stability_bound,
 )
-from infocap.study.claims import NotRun
-from infocap.study.tables import Table, interval, value_text
+from infocap.experiments.generalization.toys import information_of_rows
+from infocap.study.tables import NotRun, Table, interval, value_text
 
 __all__ = [
     "PANEL_NAMES", "PAPER_MEANS", "beside_the_paper", "bounds", "by_draws", "by_size", "finished_sizes", "langevin",
-    "registry", "runs", "settings", "sizes", "stability", "through_training", "toy",
+    "largest", "pairs_of_rows", "registry", "runs", "settings", "sizes", "stability", "through_training", "toy",
 ]  # fmt: skip
 
 # Means over supersamples of gap and f-CMI bound in the paper's experiments: five with 30 draws each, for CIFAR-10 one
@@ -89,6 +90,12 @@ def runs(table: Table, rows: pd.DataFrame, look: int = -1) -> SupersampleRuns:
         )
     )
     return SupersampleRuns(selectors, predictions, labels, len(rows["classes"].iloc[0]))
+
+
+def largest(table: Table, name: str) -> SupersampleRuns:
+    """The predictions of a panel at its largest n, after training."""
+    rows = table.panel(name)
+    return runs(table, rows[rows["n"] == rows["n"].max()])
 
 
 def by_size(table: Table, name: str) -> pd.DataFrame:
@@ -168,8 +175,12 @@ def settings(table: Table, names: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def bounds(one: SupersampleRuns) -> pd.DataFrame:
+def bounds(one: SupersampleRuns, *own: Callable[[SupersampleRuns], torch.Tensor]) -> pd.DataFrame:
     """Every bound of the registry as a bound on the gap: those on the test error less the training error.
+
+    Args:
+        one: The predictions.
+        own: Further bounds on the gap, functions of the predictions with values ``[k1]``.
 
     Returns:
         As ``infocap.bounds.all_bounds``, with ``mean``, ``low``, ``high`` (95 % t interval over supersamples).
@@ -180,6 +191,11 @@ def bounds(one: SupersampleRuns) -> pd.DataFrame:
         values - train if what == "test error" else values
         for values, what in zip(frame["values"], frame["bounds"], strict=True)
     ]
+    mine = [
+        {"name": bound.__name__, "bounds": "gap", "certificate": False, "source": "own", "values": bound(one).numpy()}
+        for bound in own
+    ]
+    frame = pd.concat([frame, pd.DataFrame(mine)], ignore_index=True) if mine else frame
     frame["mean"] = [values.mean() for values in frame["values"]]
     frame[["low", "high"]] = [interval(values) for values in frame["values"]]
     return frame
@@ -273,6 +289,23 @@ def by_draws(table: Table, counts: Sequence[int] = (6, 10, 20, 30, 60, 120)) -> 
                 {"draws": count, "seed": seed, "groups": len(groups)}
                 | {name: float(values[place]) for name, values in means.items()}
             )
+    return pd.DataFrame(lines)
+
+
+def pairs_of_rows(one: SupersampleRuns) -> pd.DataFrame:
+    """What the predictions on two rows tell about their two coins, in nats; exact if each selector occurs once.
+
+    Returns:
+        One row per supersample and pair of rows: ``supersample``, ``row``, ``other``, ``apart``, the sum of what each
+        row tells for itself, and ``together``. Independent coins make ``together`` at least ``apart``.
+    """
+    lines = []
+    for place, (selectors, predictions) in enumerate(zip(one.selectors, one.predictions, strict=True)):
+        rows, twos = information_of_rows(selectors, predictions, one.num_classes)
+        lines += [
+            {"supersample": place, "row": i, "other": k, "apart": rows[i] + rows[k], "together": together}
+            for (i, k), together in zip(combinations(range(len(rows)), 2), twos, strict=True)
+        ]
     return pd.DataFrame(lines)
 
 

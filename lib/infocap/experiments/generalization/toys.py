@@ -18,11 +18,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from infocap.bounds import CORRECTIONS, SupersampleRuns, correct, fcmi_bound, generalization_gap, vc_bound
+from infocap.bounds.estimates import CORRECTIONS, correct, fcmi_bound
+from infocap.bounds.formulas import vc_bound
 from infocap.counterexample import enumerate_counterexample
 from infocap.experiments.streams import stream
 from infocap.information import mutual_information
 from infocap.study.fields import AtLeast
+from infocap.supersample import SupersampleRuns, generalization_gap
 
 PANEL = "toy"
 GRID = {"parameters": "parameter", "coins": "coin"}
@@ -54,7 +56,7 @@ def all_selectors(n: int) -> Tensor:
 
 
 def information_of_patterns(values: Tensor, others: Tensor) -> float:
-    """Mutual information of two functions of the selectors, given by integers ``[2^n]`` that name their values."""
+    """Mutual information of two functions of the draws, given by integers ``[k2]`` that name their values."""
     (_, value), (_, other) = (part.unique(return_inverse=True) for part in (values, others))
     sizes = int(value.max()) + 1, int(other.max()) + 1
     counts = torch.bincount(value * sizes[1] + other, minlength=sizes[0] * sizes[1]).view(sizes)
@@ -95,30 +97,18 @@ def counterexample(cell: Cell) -> dict[str, Any]:
 
 
 def pairs(cell: Cell) -> dict[str, Any]:
-    """The counterexample's algorithm for all selectors of random supersamples; predictions are its losses.
+    """The counterexample's algorithm for all selectors of random supersamples.
 
     ``single`` is the mean over rows of ``sqrt(2 I)``, ``pair_bound`` the bound on the squared gap from pairs of rows,
     ``squared_gap`` that of the risk, which is 1/2, and the training half, and ``squared_difference`` that of the two
     halves; one entry per supersample.
     """
     n, generator = cell.parameter, stream("pairs", cell.parameter)
-    selectors = all_selectors(n)
-    parity = torch.tensor([number.bit_count() % 2 for number in range(2**n)], dtype=torch.int16)
     result: dict[str, list[float]] = {"single": [], "pair_bound": [], "squared_gap": [], "squared_difference": []}
     for _ in range(cell.draws):
-        vectors = torch.randint(2**n, (n, 2), generator=generator)
-        label_bits = torch.randint(2, (n, 2), generator=generator)
-        trained = vectors.gather(1, selectors.T).T  # [2^n, n]
-        hidden = label_bits.gather(1, selectors.T).sum(0) % 2
-        direction = smallest_orthogonal(trained ^ trained[:, :1], parity)
-        bit = parity[direction & trained[:, 0]] ^ hidden
-        losses = (parity[direction[:, None, None] & vectors] ^ bit[:, None, None]).long()  # [2^n, n, 2]
-        pattern = 2 * losses[..., 0] + losses[..., 1]
-        rows = [information_of_patterns(pattern[:, i], selectors[:, i]) for i in range(n)]
-        twos = [
-            information_of_patterns(4 * pattern[:, i] + pattern[:, k], 2 * selectors[:, i] + selectors[:, k])
-            for i, k in combinations(range(n), 2)
-        ]
+        runs = construction(n, generator)
+        selectors, losses = runs.selectors[0], runs.predictions[0]
+        rows, twos = information_of_rows(selectors, losses, 2)
         own = losses.gather(2, selectors[..., None])[..., 0].double().mean(1)
         other = losses.gather(2, 1 - selectors[..., None])[..., 0].double().mean(1)
         result["single"].append(sum(math.sqrt(2 * value) for value in rows) / n)
@@ -126,6 +116,40 @@ def pairs(cell: Cell) -> dict[str, Any]:
         result["squared_difference"].append(float((other - own).square().mean()))
         result["squared_gap"].append(float((0.5 - own).square().mean()))
     return result
+
+
+def construction(n: int, generator: torch.Generator) -> SupersampleRuns:
+    """The counterexample's algorithm for all selectors of one random supersample; predictions are its losses."""
+    selectors = all_selectors(n)
+    parity = torch.tensor([number.bit_count() % 2 for number in range(2**n)], dtype=torch.int16)
+    vectors = torch.randint(2**n, (n, 2), generator=generator)
+    label_bits = torch.randint(2, (n, 2), generator=generator)
+    trained = vectors.gather(1, selectors.T).T  # [2^n, n]
+    hidden = label_bits.gather(1, selectors.T).sum(0) % 2
+    direction = smallest_orthogonal(trained ^ trained[:, :1], parity)
+    bit = parity[direction & trained[:, 0]] ^ hidden
+    losses = (parity[direction[:, None, None] & vectors] ^ bit[:, None, None]).long()  # [2^n, n, 2]
+    return SupersampleRuns(selectors[None], losses[None], torch.zeros(1, n, 2, dtype=torch.long), 2)
+
+
+def information_of_rows(selectors: Tensor, predictions: Tensor, num_classes: int) -> tuple[list[float], list[float]]:
+    """What predictions tell about coins, in nats: those on each row, and those on each two rows together.
+
+    Args:
+        selectors: ``[k2, n]``.
+        predictions: ``[k2, n, 2]``.
+        num_classes: Their number.
+
+    Returns:
+        ``n`` and ``n (n - 1) / 2`` numbers, the latter in the order of ``itertools.combinations``.
+    """
+    n, pattern = selectors.shape[1], num_classes * predictions[..., 0] + predictions[..., 1]
+    rows = [information_of_patterns(pattern[:, i], selectors[:, i]) for i in range(n)]
+    twos = [
+        information_of_patterns(num_classes**2 * pattern[:, i] + pattern[:, k], 2 * selectors[:, i] + selectors[:, k])
+        for i, k in combinations(range(n), 2)
+    ]
+    return rows, twos
 
 
 def smallest_orthogonal(differences: Tensor, parity: Tensor) -> Tensor:

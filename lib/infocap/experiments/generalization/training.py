@@ -10,6 +10,7 @@ sides; for ``sgld`` the schedules are those of the papers' code, stretched or co
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -19,17 +20,21 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, cross_entropy
 
 from infocap import data, networks
-from infocap.experiments.fields import ImageData
+from infocap.experiments.fields import ImageData, Network
 from infocap.experiments.streams import stream
 from infocap.study.fields import AtLeast, Options, Positive, Share
 from infocap.supersample import complementary_selectors
-from infocap.training import SGLD, fit, fit_many, gradient_variance, predict
+from infocap.training.gradients import gradient_variance
+from infocap.training.loop import fit, predict
+from infocap.training.many import fit_many
+from infocap.training.optimizers import SGLD
 
 VARIANCE_DRAWS = 4  # of a supersample, along whose training the spread of gradients is followed
 VARIANCE_LOOKS = 40  # along each of them
 
 
 GRID = {"sets": Options, "seeds": "seed"}
+OWN = {"network": ("network", networks.NETWORKS), "data": ("data", data)}
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Cell:
     panel: str
     data: ImageData
     classes: tuple[int, ...]
-    network: Literal["mlp", "cnn", "resnet50"]
+    network: Network
     learning_rate: Positive
     batch_size: AtLeast[1]
     draws: AtLeast[2]
@@ -58,6 +63,10 @@ class Cell:
     def __post_init__(self):
         if self.draws % 2:
             raise ValueError(f"draws: got {self.draws}; accepted: an even number, as selectors come with complements")
+
+    def code(self) -> list[str]:
+        """The modules that enter the key beside this one."""
+        return [networks.NETWORKS.module(self.network)]
 
 
 def measure(cell: Cell) -> dict[str, Any]:
@@ -88,7 +97,7 @@ def measure(cell: Cell) -> dict[str, Any]:
         }
     else:
         many = fit_many(
-            partial(network, cell), inputs, labels, subsets, init_seeds=seeds, order_seeds=seeds,
+            partial(network, cell, inputs.shape[1:]), inputs, labels, subsets, init_seeds=seeds, order_seeds=seeds,
             optimizer=optimizer(cell), record=lambda step, logits: logits.argmax(-1), eval_inputs=inputs,
             record_at=looks, **options,
         )  # fmt: skip
@@ -102,8 +111,18 @@ def measure(cell: Cell) -> dict[str, Any]:
 
 
 def supersample(cell: Cell) -> tuple[Tensor, Tensor]:
-    """``2 n`` distinct images of the cell's classes, ``[2 n, 1, side, side]``, and class ids from 0."""
+    """``2 n`` distinct images of the cell's classes, ``[2 n, channels, height, width]``, and class ids from 0.
+
+    Images larger than ``side`` are averaged over squares of whole pixels, down to ``side`` or just above it.
+
+    Raises:
+        ValueError: The data lack a class, or have too few images of them.
+    """
     source = data.load(cell.data)
+    for class_id in cell.classes:
+        if not (source.train_labels == class_id).any():
+            held = f"0 to {int(source.train_labels.max())}"
+            raise ValueError(f"classes: got {class_id}, of which {cell.data} has no image; accepted: ids from {held}")
     rows = torch.isin(source.train_labels, torch.tensor(cell.classes)).nonzero()[:, 0]
     if 2 * cell.n > len(rows):
         raise ValueError(f"n: got {cell.n}; accepted: up to {len(rows) // 2}, half of the images of the classes")
@@ -122,15 +141,17 @@ def supersample(cell: Cell) -> tuple[Tensor, Tensor]:
     return scaled.to(cell.device), labels.to(cell.device)
 
 
-def network(cell: Cell) -> torch.nn.Module:
-    """A new network, drawn from torch's global generator."""
-    outputs = len(cell.classes)
-    if cell.network == "mlp":
-        widths = tuple(cell.width_factor * width for width in cell.widths)
-        return networks.build("mlp", outputs, in_features=cell.side**2, widths=widths, batch_norm=False)
-    if cell.network == "cnn":
-        return networks.build("cnn", outputs, width_factor=cell.width_factor)
-    return networks.build("resnet50", outputs)
+def network(cell: Cell, image: Sequence[int] | None = None) -> torch.nn.Module:
+    """A new network, drawn from torch's global generator.
+
+    Args:
+        cell: Names it; a network of given ``widths`` has no batch norm.
+        image: ``(channels, height, width)``; grey images of the cell's side if not given.
+    """
+    image = (1, cell.side, cell.side) if image is None else image
+    plain = {"widths": tuple(cell.width_factor * width for width in cell.widths), "batch_norm": False}
+    options = {"width_factor": cell.width_factor} | (plain if cell.widths else {})
+    return networks.build_for(cell.network, image, len(cell.classes), **options)
 
 
 def optimizer(cell: Cell):
@@ -170,7 +191,7 @@ def sgld(cell: Cell, inputs: Tensor, labels: Tensor, rows: Tensor, draw: int, se
     if not cell.randomized:  # the order is shared, but the noise of each draw is its own
         generator = stream(f"langevin {cell.seed}", draw)
     fit(
-        networks.seeded(partial(network, cell), seed).to(cell.device), own_inputs, own_labels,
+        networks.seeded(partial(network, cell, inputs.shape[1:]), seed).to(cell.device), own_inputs, own_labels,
         optimizer=partial(SGLD, learning_rates=rates, inverse_temperatures=temperatures), generator=generator,
         record=look, record_at={*looks, *followed}, **options,
     )  # fmt: skip

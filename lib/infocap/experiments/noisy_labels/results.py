@@ -1,60 +1,68 @@
-"""Which rows of ``noisy_labels/training`` belong together, and which hyper-parameter does noisy validation choose?"""
+"""Which rows of ``noisy_labels/training`` belong together, and which hyper-parameter does noisy validation choose?
+
+Selections and reductions that chapters and claims share. Rows are those of a table, or what ``also`` returns for a
+reader's own method. Information is in nats per training label.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from infocap import data
 from infocap.experiments.noisy_labels.methods import METHODS
 from infocap.experiments.noisy_labels.training import Cell
+from infocap.information import memorized_information, minimum_error_rate
 from infocap.study.book import Book
-from infocap.study.tables import NotRun, Table, value_text
+from infocap.study.tables import NotRun, Table, summarize, value_text
 
 __all__ = [
-    "best", "chosen", "coverage", "detection", "family", "label", "labelled", "main", "middle", "panel",
-    "ranking_text", "report", "runs", "value_text",
+    "at_the_end", "best", "chosen", "comparison", "coverage", "detection", "histories", "in_lines", "labelled", "main",
+    "middle", "options", "panel", "ranking_text", "report", "runs", "setting_text", "settings", "suspicious",
+    "value_text",
 ]  # fmt: skip
 
-
-def label(row: Any) -> str:
-    """A method with its hyper-parameters, as figures and tables print it."""
-    kind, limit = _kind(row), row["method"].startswith("LIMIT")
-    shows = METHODS[row["method"]].shows if row["method"] in METHODS else {}  # a reader's own has none
-    extras = {f"{symbol}={row[name]:g}": True for name, symbol in shows.items()} | {
-        f"lr {row['learning_rate']:g}": row["learning_rate"] != 1e-3,
-        f"dropout {row['dropout']:g}": row["dropout"] > 0,
-        f"weight decay {row['weight_decay']:g}": row["weight_decay"] > 0,
-        f"{kind} gradient noise {row['noise_std']:g}": row["noise_std"] > 0 and not limit,
-        f"sampled {row['noise_std']:g}": row["noise_std"] > 0 and limit,
-        f"warm-up {row['warm_up']}": row["warm_up"] > 0,
-        "initialized": row["initialized"],
-    }
-    return ", ".join([row["method"], *(text for text, shown in extras.items() if shown)])
-
-
-def family(row: Any) -> str:
-    """A method and its control, without the hyper-parameters that noisy validation chooses."""
-    kind, limit = _kind(row), row["method"].startswith("LIMIT")
-    extras = {
-        "small steps": row["method"] == "cross-entropy" and row["learning_rate"] < 1e-3,
-        "dropout": row["dropout"] > 0,
-        "weight decay": row["weight_decay"] > 0,
-        f"{kind} gradient noise": row["noise_std"] > 0 and not limit,
-        "sampled": row["noise_std"] > 0 and limit,
-        "warm-up": row["warm_up"] > 0,
-        "initialized": row["initialized"],
-    }
-    return ", ".join([row["method"], *(text for text, shown in extras.items() if shown)])
-
-
-def _kind(row: Any) -> str:
-    return "Laplace" if row["noise_kind"] == "laplace" else "Gaussian"
+COLUMNS = {
+    "final_accuracy": "last epoch",
+    "selected_accuracy": "selected",
+    "peak_accuracy": "peak (oracle)",
+    "memorized_fraction": "memorized fraction",
+    "memorized_information": "memorized nats",
+    "auc": "area",
+}  # of a report
+_OPTIONS = {"noise_std": 0.0, "warm_up": 0, "initialized": False}  # LIMIT's, with their values when off
 
 
 def labelled(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows with columns ``label`` and ``family``: of a panel, stored ones, or those of a reader's own method."""
-    records = rows.to_dict("records")
-    return rows.assign(label=[label(row) for row in records], family=[family(row) for row in records])
+    """Adds two columns: ``label``, a method with its hyper-parameters; ``family``, without those that are chosen.
+
+    Example:
+        >>> row = {"method": "LIMIT Laplace", "beta": 3.0, "dropout": 0.5, "warm_up": 0, "initialized": False}
+        >>> row |= {"learning_rate": 1e-3, "weight_decay": 0.0, "noise_std": 0.0, "noise_kind": "gaussian"}
+        >>> labelled(pd.DataFrame([row]))[["label", "family"]].values.tolist()
+        [['LIMIT Laplace, β=3, dropout 0.5', 'LIMIT Laplace, dropout']]
+    """
+    names = pd.DataFrame(map(_names, rows.to_dict("records")), index=rows.index, columns=["label", "family"])
+    return rows.assign(**names)
+
+
+def _names(row: dict[str, Any]) -> tuple[str, str]:
+    method, noise = row["method"], f"{row['noise_kind'].capitalize()} gradient noise"
+    if method.startswith("LIMIT"):
+        noise = "sampled"
+    shows = METHODS[method].shows if method in METHODS else {}  # a reader's own has none
+    slow = "small steps" if method == "cross-entropy" and row["learning_rate"] < 1e-3 else ""
+    controls = [  # is it on, its name, its name with the number
+        (row["learning_rate"] != 1e-3, slow, f"lr {row['learning_rate']:g}"),
+        (row["dropout"] > 0, "dropout", f"dropout {row['dropout']:g}"),
+        (row["weight_decay"] > 0, "weight decay", f"weight decay {row['weight_decay']:g}"),
+        (row["noise_std"] > 0, noise, f"{noise} {row['noise_std']:g}"),
+        (row["warm_up"] > 0, "warm-up", f"warm-up {row['warm_up']}"),
+        (row["initialized"], "initialized", "initialized"),
+    ]
+    label = [method, *(f"{symbol}={row[name]:g}" for name, symbol in shows.items())]
+    label += [numbered for on, _, numbered in controls if on]
+    return ", ".join(label), ", ".join([method, *(name for on, name, _ in controls if on and name)])
 
 
 def panel(table: Table, name: str) -> pd.DataFrame:
@@ -80,6 +88,12 @@ def middle(rows: pd.DataFrame, rate: float | None = None) -> pd.DataFrame:
     if rows.empty:
         raise NotRun(f"no run at rate {rate}")
     return rows
+
+
+def settings(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The rows of each size and noise rate, with a title if there are several."""
+    parts = list(rows.groupby(["n", "rate"], sort=False))
+    return [(f"n = {n:,}, noise rate {rate:g}" if len(parts) > 1 else "", part) for (n, rate), part in parts]
 
 
 def runs(rows: pd.DataFrame, value: str, **where: Any) -> list[float]:
@@ -126,24 +140,68 @@ def best(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(kept, ignore_index=True)
 
 
+def options(rows: pd.DataFrame) -> pd.DataFrame:
+    """LIMIT's options, each beside the run without it: the same hyper-parameters, the option off.
+
+    Args:
+        rows: From ``panel``.
+
+    Returns:
+        For each size, noise rate and option the variant that noisy validation chooses, and what it changes.
+
+    Raises:
+        NotRun: A run without the option is missing.
+    """
+    limit = rows[rows["method"].str.startswith("LIMIT")]
+    off = (limit[list(_OPTIONS)] == list(_OPTIONS.values())).all(axis=1)
+    same = ["n", "rate", "method", "beta", "learning_rate", "weight_decay", "dropout"]
+    kept = best(limit[~off])
+    without = limit[off].merge(kept[same].drop_duplicates(), on=same)
+    alone = kept[same].drop_duplicates().merge(without[same].drop_duplicates(), on=same, how="left", indicator=True)
+    if (alone["_merge"] == "left_only").any():
+        lacks = alone[alone["_merge"] == "left_only"].iloc[0]
+        raise NotRun(f"no run of {lacks['method']} at beta {lacks['beta']:g} without its option")
+    return pd.concat([without, kept], ignore_index=True)
+
+
 def ranking_text(rows: pd.DataFrame, value: str, count: int = 3) -> str:
     """The methods with the largest means, as a list in a sentence."""
     means = rows.groupby("label")[value].mean().sort_values(ascending=False, kind="stable").head(count)
     return ", ".join(f"{name} ({mean:.3f})" for name, mean in means.items())
 
 
-def report(rows: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
+def in_lines(label: str, width: int = 21) -> str:
+    """A label as figures print it, in lines that break after commas.
+
+    Example:
+        >>> in_lines("cross-entropy, Laplace gradient noise 0.03").splitlines()
+        ['cross-entropy,', 'Laplace noise 0.03']
+    """
+    lines = [""]
+    for part in label.replace(" gradient noise", " noise").split(", "):
+        if lines == [""]:
+            lines = [part]
+        elif len(lines[-1]) + len(part) + 2 <= width:
+            lines[-1] += f", {part}"
+        else:
+            lines[-1] += ","
+            lines.append(part)
+    return "\n".join(lines)
+
+
+def report(*rows: pd.DataFrame, columns: Mapping[str, str] = COLUMNS) -> pd.DataFrame:
     """A table to read: one line per method, means with intervals, the best first column on top.
 
     Args:
-        rows: From ``panel``, ``best`` or ``chosen``.
+        *rows: From ``panel``, ``best`` or ``chosen``, or from ``also``.
         columns: Result column to heading.
 
     Returns:
-        Strings; sizes and noise rates have columns of their own if there are several. A break of the line can only
-        come between the mean and its interval.
+        Strings; data, networks, sizes and noise rates have columns of their own if there are several. A break of the
+        line can only come between the mean and its interval.
     """
-    by = [name for name in ("n", "rate") if rows[name].nunique() > 1] + ["label"]
+    rows = labelled(pd.concat(rows, ignore_index=True))
+    by = [name for name in ("data", "network", "n", "rate") if rows[name].nunique() > 1] + ["label"]
     lines = [
         dict(zip(by, group, strict=True))
         | {heading: value_text(part[column]) for column, heading in columns.items()}
@@ -174,6 +232,24 @@ def detection(rows: pd.DataFrame) -> pd.DataFrame:
         values = {name: part[f"{name}{suffix}"] for name in ("auc", "precision_at_100")}
         parts.append(part[["n", "rate", "data_seed"]].assign(scorer=scorer, **values))
     return pd.concat(parts, ignore_index=True)
+
+
+def suspicious(table: Table, row: int, count: int = 12) -> pd.DataFrame:
+    """The training images whose given label is farthest from the auxiliary prediction, the worst first.
+
+    Args:
+        table: ``noisy_labels/training``.
+        row: Number of the run in it, column ``row`` of ``panel``.
+        count: How many images, at most.
+
+    Returns:
+        ``image``, its number among the training images of the data; ``given`` and ``true``, names of classes.
+    """
+    arrays, names = table.arrays[row], data.class_names(table.frame["data"].iloc[row])
+    worst = (-arrays["score"]).argsort(kind="stable")[:count]
+    labels = {"given": arrays["noisy_labels"][worst], "true": arrays["clean_labels"][worst]}
+    classes = {name: [names[label] for label in found] for name, found in labels.items()}
+    return pd.DataFrame({"image": arrays["rows"][worst]} | classes)
 
 
 def coverage(book: Book) -> pd.DataFrame:
@@ -228,3 +304,79 @@ def _kept_together(words: str) -> str:
     if len(words) > 16:
         return words
     return words.replace(" ", "\N{NO-BREAK SPACE}").replace("-", "\N{NON-BREAKING HYPHEN}")
+
+
+def setting_text(rows: pd.DataFrame) -> str:
+    """What was trained, as one sentence in Markdown."""
+    first, layers = rows.iloc[0], ", ".join(map(str, rows["widths"].iloc[0]))
+    sizes, rates = (" and ".join(f"{value:,}" for value in rows[name].unique()) for name in ("n", "rate"))
+    seeds, methods = rows["data_seed"].nunique(), len(labelled(rows)["label"].unique())
+    return (
+        f"{sizes} training images of {first['data']}, {first['noise']} noise of rate {rates}, network "
+        f"`{first['network']}`{f' with hidden layers of {layers}' if layers else ''}, {first['epochs']} epochs of Adam "
+        f"with batches of {first['batch_size']}, {methods} variants of methods, {seeds} seed{'s' if seeds > 1 else ''} "
+        f"each, tested on {first['test_size']:,} clean images."
+    )
+
+
+def histories(*rows: pd.DataFrame) -> pd.DataFrame:
+    """Runs along training: one row per run and measured epoch.
+
+    Beside the measured curves there are two estimates of the memorized information, in nats per label: ``by_errors``
+    from the training error (Fano, inverted), ``by_loss`` from the cross-entropy, clipped at 0. ``ignorant_error`` is
+    the least error rate of a learner that stores nothing.
+
+    Args:
+        *rows: From ``panel`` or ``also``.
+    """
+    parts = []
+    for run in labelled(pd.concat(rows, ignore_index=True)).to_dict("records"):
+        part = pd.DataFrame(run["history"])
+        classes, entropy = len(data.class_names(run["data"])), run["noise_entropy"]
+        part["by_errors"] = memorized_information(entropy, part["train_error"].tolist(), classes).numpy()
+        part["ignorant_error"] = float(minimum_error_rate(entropy, 0.0, classes))
+        part["by_loss"] = (entropy - part["train_loss"]).clip(lower=0)
+        fields = ("label", "family", "n", "rate", "data_seed", "noise_entropy")
+        parts.append(part.assign(**{name: run[name] for name in fields}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def at_the_end(history: pd.DataFrame) -> pd.DataFrame:
+    """The last epoch of ``histories``, means over runs: one row per method."""
+    last = history[history["epoch"] == history["epoch"].max()]
+    columns = {
+        "train_error": "training error",
+        "by_errors": "nats by errors",
+        "by_loss": "nats by loss",
+        "test_accuracy": "test accuracy",
+    }
+    means = summarize(last, ["label"], list(columns))
+    return means[["label", *columns, "runs"]].rename(columns=columns | {"label": "method"})
+
+
+def comparison(history: pd.DataFrame) -> pd.DataFrame:
+    """The paper's message for the panel ``memorization``, and the numbers of the last epoch that belong to it.
+
+    The best run of a kind is the one with the smallest estimate from the training error. Single runs decide nothing,
+    so no verdict stands beside them; the claims do that, on several seeds.
+
+    Returns:
+        Columns ``statement`` and ``measured``, both text.
+    """
+    kinds = history["family"].str.removeprefix("cross-entropy, ")
+    kinds = kinds.mask(kinds.str.startswith("LIMIT"), "LIMIT")
+    history = history.assign(kind=kinds, share=history["by_errors"] / history["noise_entropy"])
+    curves = history.groupby(["kind", "label", "epoch"], sort=False)[["share", "test_accuracy"]].mean().reset_index()
+    end = curves[curves["epoch"] == curves["epoch"].max()].sort_values("share").groupby("kind").first()
+    share = {kind: f"{100 * value:.0f} %" for kind, value in end["share"].items()}
+    rows = []
+    if "cross-entropy" in share:
+        rows.append(("Cross-entropy stores nearly all of the noise.", f"at least {share['cross-entropy']}"))
+    if "LIMIT" in share:
+        for kind in (kind for kind in ("dropout", "weight decay") if kind in share):
+            measured = f"at least {share[kind]} against {share['LIMIT']}"
+            rows.append((f"The best {kind} stores more than the best LIMIT.", measured))
+        accuracy = curves.loc[curves["label"] == end["label"]["LIMIT"], "test_accuracy"]
+        measured = f"test accuracy {accuracy.iloc[-1]:.2f} at the end, {accuracy.max():.2f} at its best"
+        rows.append(("The best LIMIT ends near its highest test accuracy.", measured))
+    return pd.DataFrame(rows, columns=["statement", "measured"])

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from infocap.information import binary_entropy, entropy, minimum_error_rate, mutual_information
-from infocap.label_noise import optimal_auxiliary
+from infocap.label_noise.limit import optimal_auxiliary
 from infocap.noise import uniform_transition
 
 _PARAMETERS = {
@@ -56,12 +56,12 @@ def measure(cell: Cell) -> dict:
     return _MEASURES[cell.toy](cell.parameter)
 
 
-def _all_labels(n: int, num_classes: int) -> Tensor:
+def all_labels(n: int, num_classes: int) -> Tensor:
     """Every label vector, ``[K^n, n]``, in lexicographic order."""
     return torch.cartesian_prod(*[torch.arange(num_classes)] * n).reshape(-1, n)
 
 
-def _learner(labels: Tensor, row: Tensor, learner: Tensor, predictions: Tensor) -> dict:
+def measure_learner(labels: Tensor, row: Tensor, learner: Tensor, predictions: Tensor) -> dict:
     """Information and errors of a learner, summed over all label vectors and weights.
 
     ``labels [Y, n]`` are all label vectors, each label drawn from ``row [K]``; ``learner [Y, W]`` is P(w | y) and
@@ -88,27 +88,29 @@ def _learner(labels: Tensor, row: Tensor, learner: Tensor, predictions: Tensor) 
     }
 
 
-def _store_m_labels(m: float) -> dict:
+def store_m_labels(m: float) -> dict:
     n, num_classes = 4, 4
-    labels = _all_labels(n, num_classes)
+    labels = all_labels(n, num_classes)
     stored = labels * (torch.arange(n) < m)  # class 0 is the mode
     index = stored @ num_classes ** torch.arange(n - 1, -1, -1)
-    return _learner(labels, uniform_transition(num_classes, 0.6)[0], F.one_hot(index, len(labels)).double(), labels)
+    return measure_learner(
+        labels, uniform_transition(num_classes, 0.6)[0], F.one_hot(index, len(labels)).double(), labels
+    )
 
 
-def _channel(flip: float) -> dict:
-    labels = _all_labels(1, 10)
-    return _learner(labels, uniform_transition(10, 0.8)[0], uniform_transition(10, flip), labels)
+def channel(flip: float) -> dict:
+    labels = all_labels(1, 10)
+    return measure_learner(labels, uniform_transition(10, 0.8)[0], uniform_transition(10, flip), labels)
 
 
-def _gibbs(tau: float) -> dict:
-    labels = _all_labels(4, 3)
+def gibbs(tau: float) -> dict:
+    labels = all_labels(4, 3)
     predictions = torch.tensor([[int(label) for label in labeling] for labeling in LABELINGS.split()])
     errors = (labels[:, None] != predictions).sum(-1).double()
-    return _learner(labels, uniform_transition(3, 0.5)[0], torch.softmax(-tau * errors, -1), predictions)
+    return measure_learner(labels, uniform_transition(3, 0.5)[0], torch.softmax(-tau * errors, -1), predictions)
 
 
-def _minimum_error_rate(rate: float) -> dict:
+def least_errors(rate: float) -> dict:
     noise = entropy(uniform_transition(10, rate)[0])
     information = noise * torch.linspace(0, 1, 41, dtype=torch.float64)
     return {
@@ -118,7 +120,7 @@ def _minimum_error_rate(rate: float) -> dict:
     }
 
 
-def _normal_nodes(step: float) -> tuple[Tensor, Tensor]:
+def normal_nodes(step: float) -> tuple[Tensor, Tensor]:
     """Nodes and weights for the mean over a standard normal variable.
 
     The trapezoidal rule is exponentially accurate for smooth functions on the line; the mass beyond 10 is 1e-23.
@@ -128,7 +130,7 @@ def _normal_nodes(step: float) -> tuple[Tensor, Tensor]:
     return x, weights / weights.sum()
 
 
-def _variational(sigma: float) -> dict:
+def variational(sigma: float) -> dict:
     """The gradient is ``s - onehot(y) + sigma eps``; s is known, so it tells as much as ``g = onehot(y) + sigma eps``.
 
     As all onehot(k) have the same length, ``p(g | y) / p(g) = exp(g_y / sigma^2) / S``, S the sum over k of
@@ -137,7 +139,7 @@ def _variational(sigma: float) -> dict:
     is a product.
     """
     row = uniform_transition(10, 0.6)[0]
-    x, weights = _normal_nodes(min(0.1, 0.2 * sigma))
+    x, weights = normal_nodes(min(0.1, 0.2 * sigma))
     # outside these ends both terms are 1, or both are 0, to rounding
     low, high = -(1 / sigma**2 + 10 / sigma) - 40, 10 / sigma - row.min().log().item() + 5
     step = 0.2
@@ -169,13 +171,13 @@ def _variational(sigma: float) -> dict:
     }
 
 
-def _capacity(snr: float) -> dict:
-    x, weights = _normal_nodes(0.01)
+def capacity(snr: float) -> dict:
+    x, weights = normal_nodes(0.01)
     information = math.log(2) - F.softplus(-2 * (snr + math.sqrt(snr) * x)) @ weights
     return {"information": information.item(), "bound_capacity": math.log1p(snr) / 2}
 
 
-def _auxiliary(kind: str, beta: float) -> dict:
+def auxiliary(kind: str, beta: float) -> dict:
     noisy, prediction = [0.5, 0.25, 0.25], [0.2, 0.3, 0.5]
     auxiliary = optimal_auxiliary(noisy, prediction, beta=beta, kind=kind)
     return {
@@ -187,12 +189,12 @@ def _auxiliary(kind: str, beta: float) -> dict:
 
 
 _MEASURES = {
-    "store_m_labels": _store_m_labels,
-    "channel": _channel,
-    "gibbs": _gibbs,
-    "minimum_error_rate": _minimum_error_rate,
-    "variational": _variational,
-    "capacity": _capacity,
-    "auxiliary_gaussian": lambda beta: _auxiliary("gaussian", beta),
-    "auxiliary_laplace": lambda beta: _auxiliary("laplace", beta),
+    "store_m_labels": store_m_labels,
+    "channel": channel,
+    "gibbs": gibbs,
+    "minimum_error_rate": least_errors,
+    "variational": variational,
+    "capacity": capacity,
+    "auxiliary_gaussian": lambda beta: auxiliary("gaussian", beta),
+    "auxiliary_laplace": lambda beta: auxiliary("laplace", beta),
 }

@@ -6,6 +6,7 @@ them. Nothing is chosen on test data: *selected* means the checkpoint with the b
 ``peak`` is the best test accuracy along training, an oracle for diagnosis.
 """
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from infocap.experiments.noisy_labels.methods import METHODS
 from infocap.experiments.streams import initialization, stream
 from infocap.label_noise.detection import mislabel_score
 from infocap.study.fields import AtLeast, Fraction, NonNegative, Options, Positive, Share, registered
-from infocap.training import Fit, fit, predict
+from infocap.training.loop import Fit, fit, predict
 
 SECTION = "noisy_labels"
 GRID = {
@@ -72,10 +73,8 @@ class Cell:
     initialized: bool = False
 
     def __post_init__(self):
-        if self.dropout and self.network != "mlp":
-            raise ValueError(
-                f"dropout: got {self.dropout:g}; accepted: 0 with network {self.network!r}, which has none"
-            )
+        if self.dropout and self.network in networks.NETWORKS:  # a reader's own is known where it is built
+            _check_dropout(self)
         if self.noise == "pair" and self.data not in PAIRS:
             raise ValueError(f"noise: got 'pair'; accepted: for {' and '.join(PAIRS)}, not for {self.data!r}")
 
@@ -169,8 +168,15 @@ def normalize(images: Tensor) -> Tensor:
     return (images - 0.456) / 0.224  # the constants of the LIMIT paper's configuration
 
 
+def _check_dropout(cell: Cell) -> None:
+    architecture = networks.NETWORKS[cell.network].function
+    if cell.dropout and "dropout" not in inspect.signature(architecture).parameters:
+        raise ValueError(f"dropout: got {cell.dropout:g}; accepted: 0 with network {cell.network!r}, which has none")
+
+
 def network(cell: Cell, split: Split, member: int = 0) -> nn.Module:
     """The cell's architecture; ``member`` tells the networks of one run apart."""
+    _check_dropout(cell)
     image = tuple(split.inputs.shape[1:])
     offered = {"widths": cell.widths, "dropout": cell.dropout, "small_images": image[1] <= 64}
     seed = initialization(cell.init_seed, f"initialization {member}")

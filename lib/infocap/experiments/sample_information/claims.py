@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from infocap.experiments.sample_information import detection
 from infocap.experiments.sample_information.results import agreement, best_influence, bound, panel, toy
+from infocap.experiments.sample_information.tasks import task_name
 from infocap.study.claims import Decision, NotRun, claim, exceeds, holds, in_each, stays_below
 from infocap.study.tables import Table
 
@@ -444,7 +444,7 @@ def _experiment(table: Table, name: str) -> pd.DataFrame:
 
 def _tasks(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """The rows of each task, by its name."""
-    names = pd.Series([detection.task_name(row) for row in rows.to_dict("records")], rows.index)
+    names = pd.Series([task_name(row) for row in rows.to_dict("records")], rows.index)
     return list(rows.groupby(names, sort=False))
 
 

@@ -17,24 +17,25 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from infocap import networks
-from infocap.experiments.fields import ImageData
+from infocap import data, networks
+from infocap.experiments.fields import ImageData, Network
+from infocap.experiments.sample_information.problem import network
 from infocap.experiments.sample_information.tasks import two_classes
 from infocap.experiments.streams import stream
-from infocap.sample_information import train_linearized
+from infocap.sample_information.closed_form import train_linearized
 from infocap.study.fields import AtLeast, Positive
 from infocap.tangent import ntk
-from infocap.training import fit, predict
+from infocap.training.loop import fit, predict
+
+GRID = {"widths": "width", "learning_rates": "learning_rate", "seeds": "seed"}
+OWN = {"network": ("network", networks.NETWORKS), "data": ("data", data)}
 
 MODES = (0, 1, 4, 15, 50)  # eigenvectors along which the residual is followed
 
 
-GRID = {"widths": "width", "learning_rates": "learning_rate", "seeds": "seed"}
-
-
 @dataclass(frozen=True)
 class Cell:
-    """One network with one hidden layer of ``width`` units; the predictions at ``shown`` inputs are kept."""
+    """One network, with one hidden layer of ``width`` units; the predictions at ``shown`` inputs are kept."""
 
     data: ImageData
     classes: tuple[int, int]
@@ -46,6 +47,11 @@ class Cell:
     steps: AtLeast[1]
     seed: int
     side: AtLeast[1] = 28
+    network: Network = "mlp"
+
+    def code(self) -> list[str]:
+        """The modules that compute this cell beside this one."""
+        return [networks.NETWORKS.module(self.network)]
 
 
 def horizons(steps: int) -> list[int]:
@@ -67,10 +73,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     task = two_classes(cell.data, cell.classes, cell.n, cell.m, cell.seed, cell.side)
     inputs, eval_inputs = task.inputs.double(), task.eval_inputs.double()
     targets = task.targets.double()[:, None]
-    seed = int(torch.randint(2**62, (), generator=stream("initialization", cell.seed)))
-    model = networks.build(
-        "mlp", 1, seed=seed, in_features=inputs[0].numel(), widths=(cell.width,), batch_norm=False
-    ).double()
+    model = network(cell, inputs, widths=(cell.width,)).double()
     kernel, kernel_eval = ntk(model, inputs)[:, 0, :, 0], ntk(model, eval_inputs, inputs)[:, 0, :, 0]
     values, vectors = (part.flip(-1) for part in torch.linalg.eigh(kernel))
     values = values.clamp(min=0)
@@ -81,7 +84,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     run = fit(
         model, inputs, targets, loss=half_squared_error, optimizer=partial(torch.optim.SGD, lr=rate),
         steps=cell.steps, batch_size=cell.n, generator=stream("order", cell.seed),
-        record=lambda step, network: (network(inputs)[:, 0], network(eval_inputs)[:, 0]), record_at=steps,
+        record=lambda step, net: (net(inputs)[:, 0], net(eval_inputs)[:, 0]), record_at=steps,
     )  # fmt: skip
     outputs, predictions = (torch.stack([run.records[step][part] for step in steps]) for part in (0, 1))
     end = nn.utils.parameters_to_vector(model.parameters()).detach()

@@ -1,4 +1,4 @@
-"""How well do scores agree with real retraining? Rows of ``sample_information/retraining`` as correlations."""
+"""What do the tables of part 2 say? Selections and reductions of their rows that chapters, claims and figures share."""
 
 from pathlib import Path
 
@@ -7,11 +7,13 @@ import pandas as pd
 from scipy import stats
 
 from infocap.experiments.sample_information import toys
+from infocap.experiments.sample_information.methods import METHODS
+from infocap.experiments.sample_information.tasks import task_name
 from infocap.study.tables import Table, interval, read, value_text
 
 __all__ = [
-    "TARGETS", "agreement", "beside_the_paper", "best_influence", "bound", "by_width", "last_step", "not_run", "panel",
-    "peers", "runs", "toy",
+    "TARGETS", "agreement", "areas", "areas_by_task", "beside_the_paper", "best_influence", "bound", "by_width",
+    "last_step", "not_run", "panel", "peers", "rows_of", "runs", "toy",
 ]  # fmt: skip
 
 TARGETS = ("weights", "predictions")
@@ -32,6 +34,12 @@ _PAPER_TABLE = pd.DataFrame(
     columns=["panel", "weight_decay", "target", "paper_linearized", "paper_influence"],
 )
 
+_ATTACKED = {
+    "auc_loss": "loss, trained",
+    "auc_f_si_trained": "F-SI, linearized at trained weights",
+    "auc_f_si_initial": "F-SI, linearized at initial weights",
+}
+
 _PAPER_ONLY = [  # experiment, task, data, the data's name in a sentence
     ("clean, mislabelled", "cats against dogs", "folder:cats-dogs", "the images"),
     ("clean, mislabelled", "iCassava", "folder:icassava", "the images"),
@@ -50,7 +58,7 @@ def agreement(rows: pd.DataFrame) -> pd.DataFrame:
     """Correlations with real retraining, one row per run, target and method.
 
     Args:
-        rows: From ``panel``.
+        rows: Of ``sample_information/retraining``.
 
     Returns:
         ``panel``, ``width``, ``weight_decay``, ``seed``, ``target`` (weights or predictions), ``method``, ``pearson``
@@ -58,7 +66,8 @@ def agreement(rows: pd.DataFrame) -> pd.DataFrame:
     """
     lines = []
     for row in rows.to_dict("records"):
-        shared = {name: row[name] for name in ("panel", "width", "weight_decay", "seed")}
+        shared = {name: row[name] for name in ("panel", "weight_decay", "seed")}
+        shared["width"] = max(row["widths"], default=0)
         for target in TARGETS:
             real = row[f"real_{target}"]
             for method, values in row[target].items():
@@ -174,17 +183,71 @@ def bound(table: Table) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def runs(table: Table) -> pd.DataFrame:
-    """The runs at the usual learning rate, narrow networks first."""
-    frame = table.frame
-    return frame[frame["learning_rate"] == frame["learning_rate"].iloc[0]].sort_values(["width", "seed"])
+def runs(rows: pd.DataFrame) -> pd.DataFrame:
+    """Those of ``sample_information/dynamics`` at the usual learning rate, which comes first; narrow networks first."""
+    usual = rows["learning_rate"] == rows["learning_rate"].iloc[0]
+    return rows[usual].sort_values(["width", "seed"])
 
 
 def last_step(table: Table) -> pd.DataFrame:
     """What ``by_width`` needs of each run."""
-    rows = runs(table)
+    rows = runs(table.frame)
     columns = ["width", "seed", "learning_rate", "prediction_error", "relative_move", "test_accuracy"]
     return rows.assign(prediction_error=[values[-1:] for values in rows["prediction_error"]])[columns]
+
+
+def by_width(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per width: means over seeds at the last step, and the interval of the prediction error."""
+    lines = []
+    for width, group in runs(rows).groupby("width"):
+        error = [values[-1] for values in group["prediction_error"]]
+        low, high = interval(error)
+        spread = "–" if np.isnan(low) else f"{max(low, 0):.3f} to {high:.3f}"
+        lines.append(
+            {
+                "width": width,
+                "prediction error": np.mean(error),
+                "95 % interval": spread,
+                "relative move of the weights": group["relative_move"].mean(),
+                "test accuracy": group["test_accuracy"].mean(),
+                "runs": len(group),
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def rows_of(table: Table, experiment: str) -> pd.DataFrame:
+    """What a table holds of one experiment of ``sample_information/detection``, whole or not.
+
+    Only columns that the experiment fills, and each row's ``task``; the index says where its arrays are.
+    """
+    rows = table.frame[table.frame["experiment"] == experiment].dropna(axis=1, how="all")
+    return rows.assign(task=[task_name(row) for row in rows.to_dict("records")])
+
+
+def areas(*parts: pd.DataFrame) -> pd.DataFrame:
+    """Areas under the ROC curve, one row per run and score.
+
+    Args:
+        parts: Rows of ``sample_information/detection``, the book's or a reader's own.
+
+    Returns:
+        ``task``, ``seed``, ``score`` (the name of its method) and ``area``.
+    """
+    names = {f"auc_{METHODS[name].__name__}": name for name in METHODS} | _ATTACKED
+    rows = pd.concat(parts, ignore_index=True)
+    rows["task"] = [task_name(row) for row in rows.to_dict("records")]
+    columns = [column for column in rows if column.startswith("auc_")]
+    long = rows.melt(["task", "seed"], columns, "score", "area").dropna()
+    return long.assign(score=[names.get(column, column.removeprefix("auc_")) for column in long["score"]])
+
+
+def areas_by_task(*parts: pd.DataFrame) -> pd.DataFrame:
+    """The same as a table: means over seeds with half intervals, a line for each score, the best mean first."""
+    long = areas(*parts)
+    order = long.groupby("score")["area"].mean().sort_values(ascending=False).index
+    cells = long.groupby(["score", "task"], sort=False)["area"].agg(value_text).unstack(sort=False)
+    return cells.loc[order].rename_axis(columns=None).reset_index()
 
 
 def not_run(table: Table) -> list[dict[str, str]]:
@@ -200,23 +263,3 @@ def not_run(table: Table) -> list[dict[str, str]]:
         for experiment, task, name, images in _PAPER_ONLY
         if not any((part, name) in held for part in experiment.split(", "))
     ]
-
-
-def by_width(table: Table) -> pd.DataFrame:
-    """One row per width: means over seeds at the last step, and the interval of the prediction error."""
-    rows = []
-    for width, group in runs(table).groupby("width"):
-        error = [values[-1] for values in group["prediction_error"]]
-        low, high = interval(error)
-        spread = "–" if np.isnan(low) else f"{max(low, 0):.3f} to {high:.3f}"
-        rows.append(
-            {
-                "width": width,
-                "prediction error": np.mean(error),
-                "95 % interval": spread,
-                "relative move of the weights": group["relative_move"].mean(),
-                "test accuracy": group["test_accuracy"].mean(),
-                "runs": len(group),
-            }
-        )
-    return pd.DataFrame(rows)

@@ -21,20 +21,22 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
+from infocap import data, networks
 from infocap.experiments.fields import ImageData
-from infocap.experiments.sample_information.detection import Problem, normalize, problem
-from infocap.experiments.sample_information.tasks import two_classes
+from infocap.experiments.sample_information.problem import Problem, problem
+from infocap.experiments.sample_information.tasks import normalize, two_classes
 from infocap.experiments.streams import stream
-from infocap.sample_information import leave_one_out, train_linearized
+from infocap.sample_information.closed_form import leave_one_out, train_linearized
 from infocap.study.fields import AtLeast, NonNegative, Options, Positive, Share
 from infocap.tangent import ntk
-from infocap.training import fit_many, predict
+from infocap.training.loop import predict
+from infocap.training.many import fit_many
+
+GRID = {"tasks": Options, "seeds": "seed"}
+OWN = {"data": ("data", data)}
 
 ORDERS = ("iterative", "bottom", "random", "top")
 _DROPPED = 0.05  # share of what is left that a round of the iterative order removes
-
-
-GRID = {"tasks": Options, "seeds": "seed"}
 
 
 @dataclass(frozen=True)
@@ -60,19 +62,24 @@ class Cell:
     steps: AtLeast[0] = 0
     training_steps: AtLeast[0] = 0
 
+    network = "mlp"  # a constant, no field
+
     def __post_init__(self):
         if self.panel == "network" and not self.training_steps:
             raise ValueError("training_steps: got 0; accepted: 1 or more, for networks")
+
+    def code(self) -> list[str]:
+        """The modules that compute this cell beside this one."""
+        return [networks.NETWORKS.module(self.network)]
 
 
 def measure(cell: Cell) -> dict[str, Any]:
     """Accuracies by order, one for each share of removed examples; scores and the iterative order as arrays."""
     task = two_classes(cell.data, cell.classes, cell.n, cell.m, cell.seed)
     this = problem(cell, task.inputs, task.targets, task.eval_inputs)
-    test_inputs = normalize(cell, task.test_inputs).to(this.inputs)
+    test_inputs = normalize(cell.data, task.test_inputs).to(this.inputs)
     truth = task.test_targets.to(cell.device) > 0.5
-    kernel, kernel_eval = this.kernels()
-    residual = this.residual()
+    kernel, kernel_eval, residual = this.kernel, this.kernel_eval, this.residual
 
     def f_si(left: Tensor) -> Tensor:
         return leave_one_out(

@@ -1,6 +1,8 @@
 """Two classes, a few hundred images: the tasks on which sample information is measured."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,7 +11,11 @@ from torch.nn.functional import avg_pool2d
 from infocap import data
 from infocap.experiments.streams import stream
 
-__all__ = ["Task", "images_of", "two_classes"]
+__all__ = ["Task", "images_of", "normalize", "rows_of_classes", "task_name", "two_classes"]
+
+_FASHION = (
+    "T-shirts", "trousers", "pullovers", "dresses", "coats", "sandals", "shirts", "sneakers", "bags", "boots",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -17,11 +23,11 @@ class Task:
     """Images in float32 and targets 0 and 1. No two parts share an image.
 
     Attributes:
-        inputs: ``[n, 1, H, W]``, training images.
+        inputs: ``[n, channels, H, W]``, training images.
         targets: ``[n]``.
         rows: ``[n]``, the training images' places in the data set.
-        eval_inputs: ``[m, 1, H, W]``, over which F-SI is averaged; training images of the data set.
-        test_inputs: ``[..., 1, H, W]``, all its test images of the two classes.
+        eval_inputs: ``[m, channels, H, W]``, over which F-SI is averaged; training images of the data set.
+        test_inputs: ``[..., channels, H, W]``, all its test images of the two classes.
         test_targets: Theirs.
     """
 
@@ -33,7 +39,7 @@ class Task:
     test_targets: Tensor
 
 
-def two_classes(name: str, classes: tuple[int, int], n: int, m: int, seed: int, side: int = 28) -> Task:
+def two_classes(name: str, classes: Sequence[int], n: int, m: int, seed: int, side: int | None = None) -> Task:
     """Draws ``n`` training and ``m`` evaluation images of two classes; target 1 is the second class.
 
     Args:
@@ -41,13 +47,24 @@ def two_classes(name: str, classes: tuple[int, int], n: int, m: int, seed: int, 
         classes: Its two class ids.
         n, m: Numbers of training and evaluation images.
         seed: Decides which.
-        side: Images are averaged down to ``side x side``; must divide their size.
+        side: Images are averaged down to ``side x side``; must divide their size. ``None`` leaves them as they are.
+
+    Raises:
+        ValueError: There are not two classes, the data set lacks one of them or has too few images, or ``side`` does
+            not divide them.
+
+    Example:
+        >>> task = two_classes("fashion-mnist", (2, 4), n=6, m=3, seed=0, side=7)
+        >>> task.inputs.shape, task.eval_inputs.shape
+        (torch.Size([6, 1, 7, 7]), torch.Size([3, 1, 7, 7]))
     """
+    if len(classes) != 2:
+        raise ValueError(f"classes: got {tuple(classes)}; accepted: two class ids")
     dataset = data.load(name)
-    rows = _rows(dataset.train_labels, classes, stream(f"sample information {name}", seed))
+    rows = _shuffled(rows_of_classes(name, dataset.train_labels, classes), stream(f"sample information {name}", seed))
     if n + m > len(rows):
         raise ValueError(f"n, m: got {n} and {m}; accepted: up to {len(rows)} images together")
-    tested = _rows(dataset.test_labels, classes, stream("test", 0))
+    tested = _shuffled(rows_of_classes(name, dataset.test_labels, classes), stream("test", 0))
     train, evaluation = rows[:n], rows[n : n + m]
 
     def targets(labels: Tensor) -> Tensor:
@@ -63,19 +80,44 @@ def two_classes(name: str, classes: tuple[int, int], n: int, m: int, seed: int, 
     )
 
 
+def rows_of_classes(name: str, labels: Tensor, classes: Sequence[int]) -> Tensor:
+    """Where the labels are among the classes, in the data set's order.
+
+    Raises:
+        ValueError: The labels lack one of the classes.
+    """
+    for class_id in classes:
+        if not (labels == class_id).any():
+            raise ValueError(f"classes: {name!r} has no class {class_id}; accepted: 0 to {int(labels.max())}")
+    return torch.isin(labels, torch.tensor(classes)).nonzero()[:, 0]
+
+
 def images_of(name: str, rows: Tensor) -> Tensor:
-    """The training images at some rows, ``[k, 1, H, W]``, for a figure."""
+    """The training images at some rows, ``[k, channels, H, W]``, for a figure."""
     return data.load(name).train_inputs[rows]
 
 
-def _rows(labels: Tensor, classes: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Where the labels are among the classes, in random order."""
-    rows = torch.isin(labels, torch.tensor(classes)).nonzero()[:, 0]
+def normalize(name: str, images: Tensor) -> Tensor:
+    """MNIST as in the paper's configuration; other images as they are, from 0 to 1."""
+    return (images - 0.456) / 0.224 if name == "mnist" else images
+
+
+def task_name(row: Mapping[str, Any]) -> str:
+    """The classes of a row's task, such as ``pullovers, coats`` or ``digits 4, 9``."""
+    if row["data"] == "fashion-mnist":
+        return ", ".join(_FASHION[class_id] for class_id in row["classes"])
+    source = "digits" if row["data"] == "mnist" else row["data"]
+    return f"{source} {', '.join(map(str, row['classes']))}"
+
+
+def _shuffled(rows: Tensor, generator: torch.Generator) -> Tensor:
     return rows[torch.randperm(len(rows), generator=generator)]
 
 
-def _pooled(images: Tensor, side: int) -> Tensor:
-    height = images.shape[-1]
-    if height % side:
-        raise ValueError(f"side: got {side}; accepted: a divisor of {height}")
+def _pooled(images: Tensor, side: int | None) -> Tensor:
+    if side is None:
+        return images
+    height, width = images.shape[2:]
+    if height != width or height % side:
+        raise ValueError(f"side: got {side} for images of {height} x {width} pixels; accepted: a divisor of both")
     return avg_pool2d(images, height // side)

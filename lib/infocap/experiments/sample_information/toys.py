@@ -21,19 +21,11 @@ from torch import Tensor, nn
 from infocap import networks
 from infocap.experiments.sample_information.tasks import two_classes
 from infocap.experiments.streams import stream
-from infocap.sample_information import (
-    leave_one_out,
-    sgd_covariance,
-    smooth_sample_information,
-    train_linearized,
-)
+from infocap.sample_information.closed_form import leave_one_out, train_linearized
+from infocap.sample_information.scores import sgd_covariance, smooth_sample_information
 from infocap.study.fields import AtLeast, NonNegative
 from infocap.tangent import jacobian
-from infocap.training import predict
-
-SIGMAS = (0.01, 0.03, 0.1, 0.3, 1.0)
-HORIZONS = {"end": {}, "steps": {"learning_rate": None, "steps": 300}, "time": {"time": None}}
-
+from infocap.training.loop import predict
 
 PANEL = "toy"
 GRID = {
@@ -44,6 +36,9 @@ GRID = {
     "parameters": "parameter",
     "seeds": "seed",
 }
+
+SIGMAS = (0.01, 0.03, 0.1, 0.3, 1.0)
+HORIZONS = {"end": {}, "steps": {"learning_rate": None, "steps": 300}, "time": {"time": None}}
 
 
 @dataclass(frozen=True)
@@ -61,6 +56,10 @@ class Cell:
     ridge: NonNegative = 0.0
     grouped: bool = False
     seed: int = 0
+
+    def code(self) -> list[str]:
+        """The modules that compute this cell beside this one."""
+        return [networks.NETWORKS.module("mlp")]
 
 
 def measure(cell: Cell) -> dict[str, Any]:

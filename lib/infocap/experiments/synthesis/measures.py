@@ -21,23 +21,24 @@ from torch.nn.functional import avg_pool2d, cross_entropy, one_hot
 
 from infocap import data, networks
 from infocap.complexity import complexity_shares, supervision_complexity
-from infocap.experiments.fields import ImageData
+from infocap.experiments.fields import ImageData, Network
 from infocap.experiments.generalization.training import network, optimizer, supersample
 from infocap.experiments.streams import stream
 from infocap.label_noise.detection import mislabel_score
 from infocap.label_noise.limit import limit_losses
 from infocap.memorization import forgetting_events
 from infocap.networks.pairs import WithAuxiliary
-from infocap.sample_information import leave_one_out
+from infocap.sample_information.closed_form import leave_one_out
 from infocap.study.fields import AtLeast, NonNegative, Positive, Share
 from infocap.supersample import complementary_selectors
 from infocap.tangent import ntk
-from infocap.training import fit, fit_many, predict
+from infocap.training.loop import fit, predict
+from infocap.training.many import fit_many
 
 __all__ = ["Cell", "measure", "pictures"]
 
-
 GRID = {"seeds": "seed"}
+OWN = {"network": ("network", networks.NETWORKS), "data": ("data", data)}
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Cell:
     panel: str
     data: ImageData
     classes: tuple[int, ...]
-    network: Literal["mlp", "cnn"]
+    network: Network
     learning_rate: Positive
     batch_size: AtLeast[1]
     epochs: AtLeast[1]
@@ -70,6 +71,10 @@ class Cell:
         if self.draws % 2 or self.looked % 2 or self.looked > self.draws:
             came = f"{self.looked} of {self.draws}"
             raise ValueError(f"looked, draws: got {came}; accepted: even numbers, as halves come with complements")
+
+    def code(self) -> list[str]:
+        """The module that computes this cell beside this one."""
+        return [networks.NETWORKS.module(self.network)]
 
 
 def measure(cell: Cell) -> dict[str, Any]:
@@ -129,7 +134,7 @@ def train(
         return {name: every[name] for name in wanted}
 
     many = fit_many(
-        partial(network, cell), inputs, labels, subsets, init_seeds=[cell.seed] * len(subsets),
+        partial(network, cell, inputs.shape[1:]), inputs, labels, subsets, init_seeds=[cell.seed] * len(subsets),
         order_seeds=[cell.seed] * len(subsets), loss=cross_entropy, optimizer=optimizer(cell),
         steps=cell.epochs * per_epoch, batch_size=min(cell.batch_size, cell.n), record=look, eval_inputs=inputs,
         record_at=[epoch * per_epoch for epoch in ([cell.epochs] if last else range(1, cell.epochs + 1))],
@@ -155,7 +160,7 @@ def linearized(cell: Cell, inputs: Tensor, labels: Tensor, subsets: Tensor) -> t
 
     Beside them, for the first subset, the error of the identity that the chapter proves.
     """
-    model = networks.seeded(partial(network, cell), cell.seed).to(inputs)
+    model = networks.seeded(partial(network, cell, inputs.shape[1:]), cell.seed).to(inputs)
     model, inputs = model.double(), inputs.double()
     kernel, kernel_eval = ntk(model, inputs), ntk(model, unlabelled(cell).to(inputs), inputs)
     residual = one_hot(labels, len(cell.classes)) - predict(model, inputs)
@@ -200,9 +205,9 @@ def limit_scores(cell: Cell, inputs: Tensor, labels: Tensor, subsets: Tensor) ->
     def loss(outputs: tuple[Tensor, Tensor], targets: Tensor) -> Tensor:
         return sum(limit_losses(*outputs, targets, beta=cell.limit_beta, kind="laplace"))
 
-    scores = []
+    build, scores = partial(network, cell, inputs.shape[1:]), []
     for rows in subsets.to(inputs.device):
-        parts = [networks.seeded(partial(network, cell), seed) for seed in (cell.seed, 10_000 + cell.seed)]
+        parts = [networks.seeded(build, seed) for seed in (cell.seed, 10_000 + cell.seed)]
         model = WithAuxiliary(*parts).to(inputs.device)
         batch_size = min(cell.batch_size, cell.n)
         fit(
@@ -215,6 +220,7 @@ def limit_scores(cell: Cell, inputs: Tensor, labels: Tensor, subsets: Tensor) ->
 
 
 def pictures(cell: Cell) -> Tensor:
-    """The images of a cell's supersample for a figure, ``[n, 2, H, W]``, at full size."""
+    """The images of a cell's supersample for a figure, ``[n, 2, channels, H, W]`` from 0 to 1, at full size."""
     height = data.load(cell.data).train_inputs.shape[-1]
-    return supersample(replace(cell, side=height, device="cpu"))[0].view(cell.n, 2, height, height)
+    images = supersample(replace(cell, side=height, device="cpu"))[0]
+    return ((images - images.min()) / (images.max() - images.min())).view(cell.n, 2, *images.shape[1:])

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from infocap.experiments.noisy_labels.methods import method
 from infocap.experiments.noisy_labels.training import Cell, Split, accuracy, detection, evaluation, network, train
-from infocap.training import Fit, predict
+from infocap.training.loop import Fit, predict
 
 
 @method("cleanlab, pruned")

@@ -6,7 +6,7 @@ from infocap.experiments.noisy_labels.methods import method
 from infocap.experiments.noisy_labels.training import Cell, Split, network, train
 from infocap.label_noise.co_teaching import co_teaching_loss
 from infocap.networks.pairs import WithAuxiliary
-from infocap.training import Fit
+from infocap.training.loop import Fit
 
 
 @method("co-teaching")

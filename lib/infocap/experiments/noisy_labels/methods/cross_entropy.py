@@ -9,7 +9,7 @@ from infocap.experiments.noisy_labels.methods import method
 from infocap.experiments.noisy_labels.training import Cell, Split, network, train
 from infocap.experiments.streams import stream
 from infocap.label_noise.gradient_noise import noisy_gradient_loss
-from infocap.training import Fit
+from infocap.training.loop import Fit
 
 
 @method("cross-entropy")

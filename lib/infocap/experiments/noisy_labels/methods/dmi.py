@@ -3,7 +3,7 @@
 from infocap.experiments.noisy_labels.methods import method
 from infocap.experiments.noisy_labels.training import Cell, Split, cross_entropy_start, train
 from infocap.label_noise.dmi import dmi_loss
-from infocap.training import Fit
+from infocap.training.loop import Fit
 
 
 @method("DMI")

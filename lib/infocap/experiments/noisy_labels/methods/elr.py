@@ -5,7 +5,7 @@ import torch
 from infocap.experiments.noisy_labels.methods import method
 from infocap.experiments.noisy_labels.training import Cell, Split, network, train
 from infocap.label_noise.early_learning import EarlyLearningRegularization
-from infocap.training import Fit
+from infocap.training.loop import Fit
 
 
 @method("ELR")

@@ -5,7 +5,7 @@ from functools import partial
 from infocap.experiments.noisy_labels.methods import method
 from infocap.experiments.noisy_labels.training import Cell, Split, cross_entropy_start, network, train
 from infocap.label_noise.transition import estimate_transition, forward_loss
-from infocap.training import Fit, predict
+from infocap.training.loop import Fit, predict
 
 
 @method("forward, true T")

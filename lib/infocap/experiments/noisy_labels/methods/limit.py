@@ -10,7 +10,7 @@ from infocap.experiments.noisy_labels.training import Cell, Split, cross_entropy
 from infocap.experiments.streams import stream
 from infocap.label_noise.limit import limit_losses
 from infocap.networks.pairs import WithAuxiliary
-from infocap.training import Fit
+from infocap.training.loop import Fit
 
 
 @method("LIMIT Laplace", kind="laplace", shows={"beta": "β"})

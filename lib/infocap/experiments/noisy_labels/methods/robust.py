@@ -3,7 +3,7 @@
 from infocap.experiments.noisy_labels.methods import method
 from infocap.experiments.noisy_labels.training import Cell, Split, network, train
 from infocap.label_noise.robust import gce_loss, mae_loss
-from infocap.training import Fit
+from infocap.training.loop import Fit
 
 
 @method("MAE")
