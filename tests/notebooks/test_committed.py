@@ -269,7 +269,7 @@ def test_exercises_have_marked_solutions_and_grading_metadata(path):
 LIVE = {"distillation_loss", "fit", "fit_many", "leave_one_out", "limit_losses", "ntk"}  # what trains or measures
 
 
-@pytest.mark.parametrize("path", [*CHAPTERS, *BOOK.glob("synthesis/*.ipynb")], ids=str)
+@pytest.mark.parametrize("path", STORY, ids=str)
 def test_chapters_show_their_experiment(path):
     """One real run in the page's own code on real images, and the code that made the tables, taken from its source."""
     code = [cell for cell in cells(path, "code") if not {"remove-cell", "remove-input"} & set(tags(cell))]
