@@ -219,9 +219,7 @@ def test_chapters_say_what_they_teach_and_sum_up(path):
     assert re.search(
         r"^:::\{admonition\} What you will learn\n:class: note\n\n(- .+\n)+\n\*\*Before you start\.\*\* ", first, re.M
     )
-    assert [
-        cell for cell in cells(path, "code") if "book.time_to_run(" in cell.source and "remove-input" in tags(cell)
-    ]
+    assert [cell for cell in cells(path, "code") if "book.time_to_run(" in cell.source and "remove-input" in tags(cell)]
     summary = re.search(r"^:::\{admonition\} Summary\n:class: tip\n\n(?:- .+\n)+\n((?:.*\n)+?):::$", last, re.M)[1]
     names = re.findall(r"^\*\*(\w+)\.\*\*", summary, re.M)
     assert names == ["Paper", "Library", "Exercises", "Next"]
