@@ -342,7 +342,7 @@ def test_a_cell_of_each_table_runs_on_the_device(name, device, monkeypatch):
             torch.testing.assert_close(other.reshape(one.shape), one, rtol=0, atol=0, equal_nan=True)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", list(METHODS))
 def test_all_methods_of_part_1_run_on_the_device(method, device):
     measure = TABLES["noisy_labels/training"].measure
     cell = replace(CELLS["noisy_labels/training"], method=method, epochs=1)

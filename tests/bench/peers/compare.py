@@ -31,7 +31,7 @@ from trak.modelout_functions import AbstractModelOutput
 from trak.projectors import BasicProjector, ProjectionType
 
 from infocap import attribution
-from infocap.experiments.profiles import load_profile
+from infocap.experiments.catalogue import CATALOGUE
 from infocap.experiments.sample_information import retraining
 from infocap.experiments.sample_information.tasks import two_classes
 from infocap.sample_information import leave_one_out, retrain_leave_one_out
@@ -114,7 +114,7 @@ def compare(cell):
     """One line per method for one seed."""
     task = two_classes(cell.data, cell.classes, cell.n, cell.m, cell.seed, cell.side)
     inputs, targets, eval_inputs = task.inputs, task.targets[:, None], task.eval_inputs
-    model = retraining.network(cell, task)
+    model = retraining.initial(cell, task)
     chosen = torch.arange(cell.left_out)
 
     def closed_form(rate):
@@ -170,8 +170,8 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", module="pydvl")
     check_against_a_linear_model()
-    profile = load_profile("quick")
-    panel = [cell for cell in retraining.cells(profile) if cell.panel == "width"]
+    profile = CATALOGUE.load_profile("quick")
+    panel = profile.panels["sample_information/retraining"]["width"].cells
     widest = max(cell.widths for cell in panel)
     rows = [row for cell in panel if cell.widths == widest for row in compare(cell)]
     packages = {name: version(name) for name in ("torch", "numpy", "scipy", "pydvl", "traker", "infocap")}
