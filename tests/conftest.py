@@ -1,8 +1,29 @@
 """One thread and fixed examples: the suite gives the same verdict on every machine, however busy."""
 
+import pytest
 import torch
 from hypothesis import settings
 
 torch.set_num_threads(1)
 settings.register_profile("infocap", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("infocap")
+
+
+@pytest.fixture(scope="session")
+def generator():
+    """``generator(seed)`` is a new one of torch's."""
+
+    def make(seed=0):
+        return torch.Generator().manual_seed(seed)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def close():
+    """Asserts that two tensors agree up to an absolute error."""
+
+    def check(a, b, atol=1e-12):
+        torch.testing.assert_close(a, b, rtol=0, atol=atol)
+
+    return check

@@ -10,7 +10,6 @@ import torch
 from infocap import bounds
 from infocap.bounds import (
     SupersampleRuns,
-    complementary_selectors,
     estimates,
     fcmi_bound,
     generalization_gap,
@@ -20,21 +19,7 @@ from infocap.bounds import (
 from infocap.information import expected_mutual_information, mutual_information
 
 
-def random_runs(seed, classes=2, k1=3, k2=8, n=4, fit=0.5, complementary=True):
-    """Learners that know some of the labels that they were trained on, and guess the others."""
-    generator = torch.Generator().manual_seed(seed)
-    if complementary:
-        selectors = torch.stack([complementary_selectors(k2, n, generator) for _ in range(k1)])
-    else:
-        selectors = torch.randint(2, (k1, k2, n), generator=generator)
-    labels = torch.randint(classes, (k1, n, 2), generator=generator)
-    predictions = torch.randint(classes, (k1, k2, n, 2), generator=generator)
-    trained = torch.stack([1 - selectors, selectors], -1) == 1
-    known = trained & (torch.rand(predictions.shape, generator=generator) < fit)
-    return SupersampleRuns(selectors, torch.where(known, labels[:, None], predictions), labels, classes)
-
-
-def test_information_equals_a_plain_loop():
+def test_information_equals_a_plain_loop(random_runs):
     runs = random_runs(0, classes=3, complementary=False)
     for variable in bounds.VARIABLES:
         ours = row_information(runs, variable)
@@ -50,7 +35,7 @@ def test_information_equals_a_plain_loop():
             assert float(ours[z, i]) == pytest.approx(float(mutual_information(torch.tensor(list(table.values())))))
 
 
-def test_corrections_by_hand():
+def test_corrections_by_hand(random_runs):
     runs = random_runs(1, k1=1, n=1, k2=12, complementary=False)
     counts = torch.zeros(4, 2, dtype=torch.long)
     for (first, second), selector in zip(runs.predictions[0, :, 0].tolist(), runs.selectors[0, :, 0], strict=True):
@@ -78,19 +63,19 @@ def test_chance_correction_removes_the_bias_of_independent_predictions():
     assert total / count == pytest.approx(0, abs=1e-15)
 
 
-def test_large_tables_are_cut_into_batches(monkeypatch):
+def test_large_tables_are_cut_into_batches(random_runs, monkeypatch):
     runs = random_runs(2, classes=5)
     whole = row_information(runs, correction="chance")
     monkeypatch.setattr(estimates, "_TABLES", 1)
     torch.testing.assert_close(row_information(runs, correction="chance"), whole)
 
 
-def test_with_two_classes_predictions_and_errors_tell_the_same():
+def test_with_two_classes_predictions_and_errors_tell_the_same(random_runs):
     runs = random_runs(4)
     assert torch.allclose(row_information(runs), row_information(runs, "errors"), atol=1e-14)
 
 
-def test_draws_are_a_part_of_the_runs():
+def test_draws_are_a_part_of_the_runs(random_runs):
     runs = random_runs(8)
     chosen = torch.tensor([0, 4])  # one and its complement
     part = runs.draws(chosen)
@@ -128,12 +113,13 @@ def test_thresholds_by_enumeration_lie_between_the_gap_and_the_vc_bound():
 
 
 BAD_CALLS = [
-    (lambda: row_information(random_runs(0), "labels"), "variable must be one of 'predictions'"),
-    (lambda: row_information(random_runs(0), correction="jackknife"), "correction must be one of 'none'"),
+    (lambda runs: row_information(runs, "labels"), "variable must be one of 'predictions'"),
+    (lambda runs: row_information(runs, correction="jackknife"), "correction must be one of 'none'"),
 ]
 
 
 @pytest.mark.parametrize(("call", "message"), BAD_CALLS)
-def test_bad_calls(call, message):
+def test_bad_calls(random_runs, call, message):
+    runs = random_runs(0)
     with pytest.raises(ValueError, match=message):
-        call()
+        call(runs)

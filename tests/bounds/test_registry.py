@@ -21,20 +21,6 @@ from infocap.bounds import (
 LN2 = math.log(2)
 
 
-def random_runs(seed, classes=2, k1=3, k2=8, n=4, fit=0.5, complementary=True):
-    """Learners that know some of the labels that they were trained on, and guess the others."""
-    generator = torch.Generator().manual_seed(seed)
-    if complementary:
-        selectors = torch.stack([complementary_selectors(k2, n, generator) for _ in range(k1)])
-    else:
-        selectors = torch.randint(2, (k1, k2, n), generator=generator)
-    labels = torch.randint(classes, (k1, n, 2), generator=generator)
-    predictions = torch.randint(classes, (k1, k2, n, 2), generator=generator)
-    trained = torch.stack([1 - selectors, selectors], -1) == 1
-    known = trained & (torch.rand(predictions.shape, generator=generator) < fit)
-    return SupersampleRuns(selectors, torch.where(known, labels[:, None], predictions), labels, classes)
-
-
 def memorizer(k1=2, k2=6, n=5):
     """Right on what it was trained on, wrong on everything else."""
     generator = torch.Generator().manual_seed(0)
@@ -49,7 +35,7 @@ def by_name(runs):
 
 
 @given(some.integers(0, 10**6), some.sampled_from([2, 3]), some.floats(0, 1), some.integers(1, 8), some.integers(1, 5))
-def test_no_bound_falls_below_the_gap_for_any_supersample(seed, classes, fit, half, n):
+def test_no_bound_falls_below_the_gap_for_any_supersample(random_runs, seed, classes, fit, half, n):
     runs = random_runs(seed, classes=classes, fit=fit, k2=2 * half, n=n)
     gap, test = generalization_gap(runs), runs.test_error
     for row in all_bounds(runs).itertuples():
@@ -93,7 +79,7 @@ def test_a_memorizer_reaches_the_largest_value_and_interpolation_is_exact():
     torch.testing.assert_close(bound["binary KL"], torch.ones(2, dtype=torch.float64))
 
 
-def test_a_constant_learner_tells_nothing():
+def test_a_constant_learner_tells_nothing(random_runs):
     runs = random_runs(3)
     constant = SupersampleRuns(runs.selectors, torch.zeros_like(runs.predictions), torch.zeros_like(runs.labels), 2)
     for name, value in by_name(constant).items():
@@ -101,14 +87,14 @@ def test_a_constant_learner_tells_nothing():
         torch.testing.assert_close(value, torch.full((3,), wanted, dtype=torch.float64), atol=1e-12, rtol=0)
 
 
-def test_with_three_classes_the_order_is_predictions_errors_difference():
+def test_with_three_classes_the_order_is_predictions_errors_difference(random_runs):
     runs = random_runs(5, classes=3, k2=40, n=50)
     bound = by_name(runs)
     assert (bound["f-CMI"] > bound["e-CMI"] + 1e-6).all()
     assert (bound["e-CMI"] > bound["ld-CMI"] + 1e-6).all()
 
 
-def test_when_networks_interpolate_the_order_is_that_of_the_chapter():
+def test_when_networks_interpolate_the_order_is_that_of_the_chapter(random_runs):
     """Nine tests of ten are right, and everything that was trained on."""
     runs = random_runs(6, k2=40, n=50, fit=1.0)
     right = torch.rand(runs.predictions.shape, generator=torch.Generator().manual_seed(6)) < 0.8
@@ -124,7 +110,7 @@ def test_when_networks_interpolate_the_order_is_that_of_the_chapter():
 
 
 @given(some.integers(0, 10**6))
-def test_nothing_depends_on_the_order_of_rows_draws_or_classes(seed):
+def test_nothing_depends_on_the_order_of_rows_draws_or_classes(random_runs, seed):
     runs = random_runs(seed, classes=3, complementary=False)
     generator = torch.Generator().manual_seed(seed)
     rows, draws, names = (torch.randperm(size, generator=generator) for size in (4, 8, 3))
@@ -138,7 +124,7 @@ def test_nothing_depends_on_the_order_of_rows_draws_or_classes(seed):
         torch.testing.assert_close(by_name(moved)[name], value, atol=1e-12, rtol=0, equal_nan=True)
 
 
-def test_swapping_the_columns_changes_nothing():
+def test_swapping_the_columns_changes_nothing(random_runs):
     runs = random_runs(7, classes=3)
     swapped = SupersampleRuns(1 - runs.selectors, runs.predictions.flip(-1), runs.labels.flip(-1), 3)
     torch.testing.assert_close(generalization_gap(swapped), generalization_gap(runs))
@@ -146,7 +132,7 @@ def test_swapping_the_columns_changes_nothing():
         torch.testing.assert_close(by_name(swapped)[name], value, atol=1e-12, rtol=0, equal_nan=True)
 
 
-def test_every_bound_is_in_the_table_with_its_kind():
+def test_every_bound_is_in_the_table_with_its_kind(random_runs):
     table = all_bounds(random_runs(9))
     assert list(table.columns) == ["name", "bounds", "certificate", "source", "values"]
     assert len(table) == len(BOUNDS) == len(set(table["name"])) >= 15

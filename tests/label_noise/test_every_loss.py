@@ -12,29 +12,10 @@ from infocap import label_noise as ln
 
 B, K = 6, 4
 
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def batch(dtype=torch.float64, size=B, num_classes=K, seed=0):
-    g = generator(seed)
-    logits, auxiliary = (2 * torch.randn(size, num_classes, generator=g, dtype=dtype) for _ in range(2))
-    return logits.requires_grad_(), auxiliary.requires_grad_(), torch.randint(0, num_classes, (size,), generator=g)
-
-
-def gradient(loss, *inputs):
-    return torch.autograd.grad(loss, inputs, allow_unused=True)
-
-
-def close(a, b, atol=1e-12):
-    torch.testing.assert_close(a, b, rtol=0, atol=atol)
-
-
 TRANSITION = 0.6 * torch.eye(K, dtype=torch.float64) + 0.4 * torch.softmax(
-    torch.randn(K, K, generator=generator(3)).double(), 1
+    torch.randn(K, K, generator=torch.Generator().manual_seed(3)).double(), 1
 )
-FEATURES = torch.randn(B, 3, generator=generator(5), dtype=torch.float64)
+FEATURES = torch.randn(B, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
 
 # name: loss of (logits, auxiliary, labels), all networks' terms added
 LOSSES = {
@@ -85,7 +66,7 @@ def analytic_gradient(name, logits, auxiliary, labels):
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", LOSSES)
-def test_gradients_by_formula(name, seed):
+def test_gradients_by_formula(batch, gradient, close, name, seed):
     logits, auxiliary, _ = batch(seed=seed)
     labels = torch.tensor([0, 1, 2, 3, 1, 2])  # every class, or DMI's table has no inverse
     found = gradient(LOSSES[name](logits, auxiliary, labels), logits, auxiliary)
@@ -96,7 +77,7 @@ def test_gradients_by_formula(name, seed):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_gradients_by_finite_differences(name):
+def test_gradients_by_finite_differences(batch, name):
     logits, auxiliary, _ = batch()
     labels, loss = torch.tensor([0, 1, 2, 3, 1, 2]), LOSSES[name]
     if name.startswith("limit"):  # s and q are constants in one term each: differentiate the terms one by one
@@ -112,7 +93,7 @@ def test_gradients_by_finite_differences(name):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", LOSSES)
-def test_losses_keep_their_dtype(name, dtype):
+def test_losses_keep_their_dtype(batch, name, dtype):
     loss = LOSSES[name](*batch(dtype))
     assert loss.dtype == dtype and loss.shape == ()
     assert loss.item() == pytest.approx(
@@ -121,7 +102,7 @@ def test_losses_keep_their_dtype(name, dtype):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_losses_and_gradients_of_many_networks_at_once(name):
+def test_losses_and_gradients_of_many_networks_at_once(batch, close, name):
     logits, auxiliary, labels = (torch.stack(x).detach() for x in zip(*(batch(seed=i) for i in range(3)), strict=True))
     both = torch.func.grad_and_value(LOSSES[name], argnums=(0, 1))
     together = torch.vmap(both)(logits, auxiliary, labels)
@@ -133,7 +114,7 @@ def test_losses_and_gradients_of_many_networks_at_once(name):
 
 
 @pytest.mark.parametrize("name", sorted(set(LOSSES) - {"dmi"}))
-def test_losses_are_batch_means(name):
+def test_losses_are_batch_means(batch, close, name):
     logits, auxiliary, labels = batch()
     if name in ("soft_penalty", "co_teaching"):
         twice = (

@@ -12,26 +12,7 @@ from infocap import label_noise as ln
 B, K = 6, 4
 KINDS = ("gaussian", "laplace")
 
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def batch(dtype=torch.float64, size=B, num_classes=K, seed=0):
-    g = generator(seed)
-    logits, auxiliary = (2 * torch.randn(size, num_classes, generator=g, dtype=dtype) for _ in range(2))
-    return logits.requires_grad_(), auxiliary.requires_grad_(), torch.randint(0, num_classes, (size,), generator=g)
-
-
-def gradient(loss, *inputs):
-    return torch.autograd.grad(loss, inputs, allow_unused=True)
-
-
-def close(a, b, atol=1e-12):
-    torch.testing.assert_close(a, b, rtol=0, atol=atol)
-
-
-FEATURES = torch.randn(B, 3, generator=generator(5), dtype=torch.float64)
+FEATURES = torch.randn(B, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
 
 
 def test_baselines_by_hand():
@@ -48,38 +29,38 @@ def test_baselines_by_hand():
     assert dmi == pytest.approx(-math.log(abs(determinant) + 1e-3))
 
 
-def test_mae_is_the_l1_distance():
+def test_mae_is_the_l1_distance(batch):
     logits, _, labels = batch()
     distance = (logits.softmax(1) - F.one_hot(labels, K)).abs().sum(1).mean()
     assert ln.mae_loss(logits, labels).item() == pytest.approx(distance.item(), abs=1e-14)
 
 
-def test_gce_lies_between_cross_entropy_and_mae():
+def test_gce_lies_between_cross_entropy_and_mae(batch):
     logits, _, labels = batch()
     assert ln.gce_loss(logits, labels, q=1).item() == pytest.approx(ln.mae_loss(logits, labels).item() / 2)
     assert ln.gce_loss(logits, labels, q=1e-9).item() == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-7)
 
 
-def test_gce_default_is_the_literature_value():
+def test_gce_default_is_the_literature_value(batch):
     logits, _, labels = batch()
     assert torch.equal(ln.gce_loss(logits, labels), ln.gce_loss(logits, labels, q=0.7))
 
 
-def test_dmi_of_a_batch_without_some_class():
+def test_dmi_of_a_batch_without_some_class(batch, gradient, close):
     logits, _, _ = batch()
     loss = ln.dmi_loss(logits, torch.zeros(B, dtype=torch.int64))
     assert loss.item() == pytest.approx(6.9078, abs=1e-4)
     close(gradient(loss, logits)[0], torch.zeros(B, K, dtype=torch.float64))
 
 
-def test_dmi_is_not_divided_by_the_batch_size():
+def test_dmi_is_not_divided_by_the_batch_size(batch):
     logits, labels = batch(size=8)[0], torch.arange(8) % K
     once, twice = ln.dmi_loss(logits, labels), ln.dmi_loss(logits.repeat(2, 1), labels.repeat(2))
     determinants = [(-loss).exp().item() - 1e-3 for loss in (once, twice)]
     assert determinants[1] == pytest.approx(2**K * determinants[0]) and determinants[0] > 1e-3
 
 
-def test_soft_penalty_is_about_the_last_layer_gradient():
+def test_soft_penalty_is_about_the_last_layer_gradient(batch, close):
     logits, auxiliary, labels = batch()
     y, s, q = F.one_hot(labels, K), logits.softmax(1), auxiliary.softmax(1)
     outer = torch.einsum
@@ -89,7 +70,7 @@ def test_soft_penalty_is_about_the_last_layer_gradient():
     close(ln.soft_penalty_loss(FEATURES, logits, auxiliary, labels, lam=0.3, beta=0.7), expected)
 
 
-def test_soft_penalty_reaches_the_features():
+def test_soft_penalty_reaches_the_features(batch):
     logits, auxiliary, labels = (x.detach() for x in batch())
     features = FEATURES.clone().requires_grad_()
     assert torch.autograd.gradcheck(
@@ -101,7 +82,7 @@ KURTOSIS = {"gaussian": 3.0, "laplace": 6.0}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_noisy_gradient_loss_adds_its_noise_after_the_mean(kind):
+def test_noisy_gradient_loss_adds_its_noise_after_the_mean(generator, batch, gradient, kind):
     size, std = 20000, 0.3
     logits, _, labels = batch(size=size)
     loss = ln.noisy_gradient_loss(logits, labels, noise_std=std, kind=kind, generator=generator(1))
@@ -111,7 +92,7 @@ def test_noisy_gradient_loss_adds_its_noise_after_the_mean(kind):
     assert ((noise / std) ** 4).mean().item() == pytest.approx(KURTOSIS[kind], rel=0.1)
 
 
-def test_noise_comes_from_the_generator():
+def test_noise_comes_from_the_generator(generator, batch, gradient):
     logits, _, labels = batch()
 
     def draw(seed):
@@ -121,7 +102,7 @@ def test_noise_comes_from_the_generator():
     assert torch.equal(draw(0), draw(0)) and not torch.equal(draw(0), draw(1))
 
 
-def test_early_learning_regularization_by_hand():
+def test_early_learning_regularization_by_hand(generator):
     loss = ln.EarlyLearningRegularization(5, 3, momentum=0.9, strength=2.0)
     means = [[0.0] * 3 for _ in range(5)]
     g = generator()
@@ -138,7 +119,7 @@ def test_early_learning_regularization_by_hand():
     assert loss.targets.numpy() == pytest.approx(np.array(means), abs=1e-6)
 
 
-def test_early_learning_regularization_defaults_and_gradient():
+def test_early_learning_regularization_defaults_and_gradient(batch, gradient, close):
     loss = ln.EarlyLearningRegularization(B, K)
     assert (loss.momentum, loss.strength) == (0.7, 3.0) and loss.targets.shape == (B, K)
     logits, _, labels = batch()
@@ -150,14 +131,14 @@ def test_early_learning_regularization_defaults_and_gradient():
     close(found, (s - F.one_hot(labels, K) + through) / B, atol=1e-7)
 
 
-def test_early_learning_regularization_stays_finite_at_certainty():
+def test_early_learning_regularization_stays_finite_at_certainty(gradient):
     loss = ln.EarlyLearningRegularization(1, 2, momentum=0.0)
     logits = torch.tensor([[200.0, 0.0]], requires_grad=True)
     value = loss(logits, torch.tensor([[0, 0]]))
     assert value.isfinite() and gradient(value, logits)[0].isfinite().all()
 
 
-def test_co_teaching_exchanges_the_easy_examples():
+def test_co_teaching_exchanges_the_easy_examples(batch):
     a, b, labels = batch()
     loss_a, loss_b = (F.cross_entropy(x, labels, reduction="none").tolist() for x in (a, b))
     easy_a, easy_b = (sorted(range(B), key=x.__getitem__)[:4] for x in (loss_a, loss_b))
@@ -165,7 +146,7 @@ def test_co_teaching_exchanges_the_easy_examples():
     assert ln.co_teaching_loss(a, b, labels, forget_rate=0.3).item() == pytest.approx(expected)
 
 
-def test_co_teaching_at_its_extremes():
+def test_co_teaching_at_its_extremes(batch, close):
     a, b, labels = batch()
     both = F.cross_entropy(a, labels) + F.cross_entropy(b, labels)
     close(ln.co_teaching_loss(a, b, labels, forget_rate=0.0), both)
@@ -176,8 +157,8 @@ def elr(**options):
     return ln.EarlyLearningRegularization(5, K, **options)
 
 
-Z, A, Y = (x.detach() for x in batch())
-G = generator()
+Z, A, Y = torch.ones(B, K).double(), torch.ones(B, K).double(), torch.arange(B) % K
+G = torch.Generator()
 NAN = torch.full((B, K), float("nan"))
 
 

@@ -1,7 +1,40 @@
-"""The training loop, written out by hand."""
+"""The training loop written out by hand, and what is trained: random images, optimizers by name."""
+
+from functools import partial
 
 import pytest
 import torch
+
+
+@pytest.fixture(scope="session")
+def images(generator):
+    """Gray images ``[n, 1, size, size]`` and their classes ``[n]``."""
+
+    def draw(n, size=4, classes=3, dtype=torch.float32, seed=0):
+        g = generator(seed)
+        return torch.randn(n, 1, size, size, generator=g).to(dtype), torch.randint(classes, (n,), generator=g)
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def equal_states():
+    """Whether two states have the same names and bits."""
+
+    def check(a, b):
+        return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def optimizers():
+    """By name, functions of the parameters."""
+    return {
+        "sgd": partial(torch.optim.SGD, lr=0.1),
+        "momentum": partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=1e-2, nesterov=True),
+        "adam": partial(torch.optim.Adam, lr=1e-2),
+    }
 
 
 @pytest.fixture

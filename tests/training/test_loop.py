@@ -13,78 +13,65 @@ from infocap.training import fit, predict
 
 N = 22
 
-OPTIMIZERS = {
-    "sgd": partial(torch.optim.SGD, lr=0.1),
-    "momentum": partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=1e-2, nesterov=True),
-    "adam": partial(torch.optim.Adam, lr=1e-2),
-}
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def images(n=N, size=4, classes=3, dtype=torch.float32, seed=0):
-    g = generator(seed)
-    return torch.randn(n, 1, size, size, generator=g).to(dtype), torch.randint(classes, (n,), generator=g)
-
 
 def small(seed=0, **options):
     return build("mlp", 3, seed=seed, in_features=16, widths=(8,), **options)
 
 
-def equal_states(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+@pytest.fixture(scope="session")
+def train(generator, optimizers):
+    """Seven steps of ``fit``, unless told otherwise."""
+
+    def run(model, *data, seed=0, **options):
+        defaults = {"loss": cross_entropy, "optimizer": optimizers["sgd"], "steps": 7, "batch_size": 8}
+        return fit(model, *data, **defaults | {"generator": generator(seed)} | options)
+
+    return run
 
 
-def train(model, *data, loss=cross_entropy, optimizer=OPTIMIZERS["sgd"], steps=7, batch_size=8, seed=0, **options):
-    options = {"generator": generator(seed)} | options
-    return fit(model, *data, loss=loss, optimizer=optimizer, steps=steps, batch_size=batch_size, **options)
-
-
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
 @pytest.mark.parametrize("schedule", [None, partial(torch.optim.lr_scheduler.StepLR, step_size=2, gamma=0.5)])
 @pytest.mark.parametrize("augment", [None, lambda batch, g: batch + torch.randn(batch.shape, generator=g)])
-def test_fit_is_the_plain_loop(by_hand, optimizer, schedule, augment):
-    data, ours, plain = images(), small(), small()
+def test_fit_is_the_plain_loop(images, equal_states, optimizers, train, by_hand, optimizer, schedule, augment):
+    data, ours, plain = images(N), small(), small()
     options = {"schedule": schedule, "augment": augment}
-    run = train(ours, *data, optimizer=OPTIMIZERS[optimizer], **options)
-    losses = by_hand(plain, *data, cross_entropy, OPTIMIZERS[optimizer], 7, 8, **options)  # 22 = 8 + 8 + 6
+    run = train(ours, *data, optimizer=optimizers[optimizer], **options)
+    losses = by_hand(plain, *data, cross_entropy, optimizers[optimizer], 7, 8, **options)  # 22 = 8 + 8 + 6
     assert run.model is ours and ours.training
     assert torch.equal(run.losses, losses) and not run.losses.requires_grad
     assert equal_states(ours.state_dict(), plain.state_dict())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_floating_targets(by_hand, dtype):
-    inputs, labels = images(dtype=dtype)
+def test_floating_targets(images, equal_states, optimizers, generator, train, by_hand, dtype):
+    inputs, labels = images(N, dtype=dtype)
     targets = torch.randn(N, 3, generator=generator(1)).to(dtype)
     ours, plain = small().to(dtype), small().to(dtype)
     run = train(ours, inputs, targets, loss=mse_loss)
-    assert torch.equal(run.losses, by_hand(plain, inputs, targets, mse_loss, OPTIMIZERS["sgd"], 7, 8))
+    assert torch.equal(run.losses, by_hand(plain, inputs, targets, mse_loss, optimizers["sgd"], 7, 8))
     assert run.losses.dtype == dtype and equal_states(ours.state_dict(), plain.state_dict())
 
 
-def test_an_epoch_visits_each_example_once():
+def test_an_epoch_visits_each_example_once(images, train):
     seen = []
 
     def loss(outputs, rows):
         seen.append(rows.tolist())
         return outputs.mean()
 
-    train(small(batch_norm=False), images()[0], torch.arange(N), loss=loss, steps=7)
+    train(small(batch_norm=False), images(N)[0], torch.arange(N), loss=loss, steps=7)
     assert [len(rows) for rows in seen] == [8, 8, 6, 8, 8, 6, 8]
     epochs = [sum(seen[:3], []), sum(seen[3:6], [])]
     assert all(sorted(epoch) == list(range(N)) for epoch in epochs) and epochs[0] != epochs[1]
 
 
-def test_one_batch_may_be_the_whole_set():
-    data = images()
+def test_one_batch_may_be_the_whole_set(images, train):
+    data = images(N)
     assert len(train(small(), *data, steps=3, batch_size=N).losses) == 3
 
 
-def test_records_and_checkpoints():
-    data, model = images(), small()
+def test_records_and_checkpoints(images, equal_states, train):
+    data, model = images(N), small()
     start = copy.deepcopy(model.state_dict())
     visits, gradients, weights = [], [], {}
 
@@ -112,8 +99,8 @@ def test_records_and_checkpoints():
     assert quiet.records == {} and quiet.checkpoints == {}
 
 
-def test_looking_changes_nothing():
-    data, looked_at, left_alone = images(), small(dropout=0.5), small(dropout=0.5)
+def test_looking_changes_nothing(images, equal_states, train):
+    data, looked_at, left_alone = images(N), small(dropout=0.5), small(dropout=0.5)
 
     def record(step, network):
         network.eval()
@@ -127,8 +114,8 @@ def test_looking_changes_nothing():
     assert not torch.equal(run.records[0], run.records[7])
 
 
-def test_random_layers_follow_the_generator_and_not_the_global_one():
-    data = images()
+def test_random_layers_follow_the_generator_and_not_the_global_one(images, train):
+    data = images(N)
     runs = []
     for scramble, seed in [(1, 0), (2, 0), (1, 3)]:
         model = small(dropout=0.5)
@@ -139,7 +126,7 @@ def test_random_layers_follow_the_generator_and_not_the_global_one():
     assert torch.equal(runs[0], runs[1]) and not torch.equal(runs[0], runs[2])
 
 
-def test_each_step_draws_a_new_mask():
+def test_each_step_draws_a_new_mask(train):
     masks = []
 
     def loss(outputs, targets):
@@ -152,7 +139,7 @@ def test_each_step_draws_a_new_mask():
     assert not torch.equal(*masks) and 0.3 < masks[0].float().mean() < 0.7
 
 
-def test_frozen_parameters_stay_and_the_optimizer_does_not_see_them():
+def test_frozen_parameters_stay_and_the_optimizer_does_not_see_them(images, train):
     model, sizes = small(), []
     model[1].weight.requires_grad_(False)
     before = copy.deepcopy(model.state_dict())
@@ -161,16 +148,16 @@ def test_frozen_parameters_stay_and_the_optimizer_does_not_see_them():
         sizes.append(len(parameters))
         return torch.optim.SGD(parameters, lr=0.1, weight_decay=0.1)
 
-    train(model, *images(), optimizer=optimizer)
+    train(model, *images(N), optimizer=optimizer)
     assert sizes == [len(list(model.parameters())) - 1]
     assert torch.equal(model[1].weight, before["1.weight"])
     assert not torch.equal(model[1].bias, before["1.bias"])
 
 
-def test_a_progress_bar_on_request(capsys):
-    train(small(), *images(), progress=True)
+def test_a_progress_bar_on_request(images, train, capsys):
+    train(small(), *images(N), progress=True)
     assert "7/7" in capsys.readouterr().err
-    train(small(), *images())
+    train(small(), *images(N))
     assert capsys.readouterr().err == ""
 
 
@@ -206,8 +193,8 @@ NAN[5, 0, 1, 2] = float("nan")
         ({"record_at": [-1]}, ValueError, "record_at: got step -1; accepted: 0 to 3"),
     ],
 )
-def test_errors_of_fit(change, error, message):
-    inputs, targets = images()
+def test_errors_of_fit(images, equal_states, train, change, error, message):
+    inputs, targets = images(N)
     arguments = {"inputs": inputs, "targets": targets} | GOOD | change
     model = small()
     before = copy.deepcopy(model.state_dict())
@@ -216,13 +203,13 @@ def test_errors_of_fit(change, error, message):
     assert "\n" not in str(caught.value) and equal_states(model.state_dict(), before)
 
 
-def test_large_finite_values_are_accepted():
+def test_large_finite_values_are_accepted(train):
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
     train(model, OVERFLOW, torch.zeros(N).long(), loss=lambda outputs, targets: outputs.mean() * 0)
 
 
-def test_predict_is_the_evaluation_mode_in_batches_and_restores_the_mode():
-    inputs, model = images()[0], small(dropout=0.5)
+def test_predict_is_the_evaluation_mode_in_batches_and_restores_the_mode(images):
+    inputs, model = images(N)[0], small(dropout=0.5)
     model[2].running_mean.fill_(0.3)
     expected = copy.deepcopy(model).eval()(inputs).detach()
     for training_mode in (True, False):

@@ -13,31 +13,7 @@ from infocap.training import many as module
 
 POOL, SUBSET, M = 30, 18, 3
 
-OPTIMIZERS = {
-    "sgd": partial(torch.optim.SGD, lr=0.1),
-    "momentum": partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=1e-2, nesterov=True),
-    "adam": partial(torch.optim.Adam, lr=1e-2),
-}
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def images(n=POOL, size=4, classes=3, dtype=torch.float32, seed=0):
-    g = generator(seed)
-    return torch.randn(n, 1, size, size, generator=g).to(dtype), torch.randint(classes, (n,), generator=g)
-
-
-def small(seed=0, **options):
-    return build("mlp", 3, seed=seed, in_features=16, widths=(8,), **options)
-
-
-def equal_states(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-SUBSETS = torch.stack([torch.randperm(POOL, generator=generator(i))[:SUBSET] for i in range(M)])
+SUBSETS = torch.stack([torch.randperm(POOL, generator=torch.Generator().manual_seed(i))[:SUBSET] for i in range(M)])
 
 ARCHITECTURES = {
     "mlp": (4, lambda: build("mlp", 3, in_features=16, widths=(8, 8), batch_norm=False)),
@@ -47,17 +23,22 @@ ARCHITECTURES = {
 }
 
 
-def many(build, inputs, targets, **options):
-    defaults = {
-        "init_seeds": [0, 1, 2],
-        "order_seeds": [7, 8, 7],
-        "loss": cross_entropy,
-        "optimizer": OPTIMIZERS["momentum"],
-        "steps": 5,
-        "batch_size": 8,
-    }
-    subsets = options.pop("subsets", SUBSETS)
-    return fit_many(build, inputs, targets, subsets, **defaults | options)
+@pytest.fixture(scope="session")
+def many(optimizers):
+    """Five steps of ``fit_many``, unless told otherwise."""
+
+    def run(build, inputs, targets, *, subsets=SUBSETS, **options):
+        defaults = {
+            "init_seeds": [0, 1, 2],
+            "order_seeds": [7, 8, 7],
+            "loss": cross_entropy,
+            "optimizer": optimizers["momentum"],
+            "steps": 5,
+            "batch_size": 8,
+        }
+        return fit_many(build, inputs, targets, subsets, **defaults | options)
+
+    return run
 
 
 def singly(build, inputs, targets, subsets, *, init_seeds, order_seeds, record=None, eval_inputs=None, **options):
@@ -66,7 +47,14 @@ def singly(build, inputs, targets, subsets, *, init_seeds, order_seeds, record=N
     for rows, init_seed, order_seed in zip(subsets, init_seeds, order_seeds, strict=True):
         look = (lambda step, model: predict(model, eval_inputs)) if record else None
         model = seeded(build, init_seed)
-        run = fit(model, inputs[rows], targets[rows], generator=generator(order_seed), record=look, **options)
+        run = fit(
+            model,
+            inputs[rows],
+            targets[rows],
+            generator=torch.Generator().manual_seed(order_seed),
+            record=look,
+            **options,
+        )
         runs.append(run)
     weights = [run.model.state_dict() for run in runs]
     logits = {step: torch.stack([run.records[step] for run in runs]) for step in runs[0].records}
@@ -75,10 +63,6 @@ def singly(build, inputs, targets, subsets, *, init_seeds, order_seeds, record=N
         torch.stack([run.losses for run in runs], dim=1),
         {step: record(step, value) for step, value in logits.items()},
     )
-
-
-def close(a, b, atol):
-    torch.testing.assert_close(a, b, rtol=0, atol=atol)
 
 
 CASES = [
@@ -90,7 +74,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("name, optimizer, dtype, steps, atol", CASES)
-def test_batched_equals_one_by_one_equals_single_runs(name, optimizer, dtype, steps, atol):
+def test_batched_equals_one_by_one_equals_single_runs(images, optimizers, close, name, optimizer, dtype, steps, atol):
     size, architecture = ARCHITECTURES[name]
     if name == "cnn":  # two tiny batches keep two hundred steps of the large network short
         rows, batch_size = SUBSETS[:2, :5], 2
@@ -101,7 +85,7 @@ def test_batched_equals_one_by_one_equals_single_runs(name, optimizer, dtype, st
         "init_seeds": [0, 1, 0][: len(rows)],
         "order_seeds": [7, 8, 7][: len(rows)],
         "loss": cross_entropy,
-        "optimizer": partial(torch.optim.Adam, lr=1e-3) if optimizer == "adam" else OPTIMIZERS["momentum"],
+        "optimizer": partial(torch.optim.Adam, lr=1e-3) if optimizer == "adam" else optimizers["momentum"],
         "steps": steps,
         "batch_size": batch_size,
         "record": lambda step, logits: logits.clone(),
@@ -128,7 +112,7 @@ def test_batched_equals_one_by_one_equals_single_runs(name, optimizer, dtype, st
 
 
 @pytest.mark.parametrize("batched", [True, False])
-def test_equal_seeds_share_initialization_and_order(batched):
+def test_equal_seeds_share_initialization_and_order(images, close, many, batched):
     inputs, targets = images(POOL)
     same = SUBSETS[:1].expand(4, -1)
     options = {"init_seeds": [3, 3, 3, 4], "order_seeds": [5, 5, 6, 5], "batched": batched}
@@ -142,7 +126,7 @@ def test_equal_seeds_share_initialization_and_order(batched):
 
 
 @pytest.mark.parametrize("batched", [True, False])
-def test_floating_targets_frozen_parameters_and_float64(batched):
+def test_floating_targets_frozen_parameters_and_float64(images, optimizers, generator, close, batched):
     def make():
         net = build("mlp", 2, in_features=16, widths=(8,), batch_norm=False).double()
         net[1].weight.requires_grad_(False)
@@ -150,7 +134,7 @@ def test_floating_targets_frozen_parameters_and_float64(batched):
 
     inputs, targets = images(POOL, dtype=torch.float64)[0], torch.randn(POOL, 2, generator=generator(4)).double()
     options = {"loss": mse_loss, "init_seeds": [0, 1, 2], "order_seeds": [1, 2, 3], "steps": 40, "batch_size": 7}
-    options["optimizer"] = OPTIMIZERS["momentum"]
+    options["optimizer"] = optimizers["momentum"]
     weights, losses, _ = singly(make, inputs, targets, SUBSETS, **options)
     fits = fit_many(make, inputs, targets, SUBSETS, batched=batched, **options)
     assert fits.losses.dtype == torch.float64 and fits.records == {}
@@ -162,7 +146,7 @@ def test_floating_targets_frozen_parameters_and_float64(batched):
 
 
 @pytest.mark.parametrize("batched", [True, False, None])
-def test_one_network_recorded_after_each_step(batched):
+def test_one_network_recorded_after_each_step(images, many, batched):
     inputs, targets = images(POOL)
     fits = many(
         ARCHITECTURES["linear"][1],
@@ -191,7 +175,7 @@ class Shared(nn.Module):
         return self.second(torch.tanh(self.first(inputs.flatten(1))))
 
 
-def test_a_shared_weight_stays_shared():
+def test_a_shared_weight_stays_shared(images, close, many):
     inputs, targets = images(POOL, dtype=torch.float64)
     batched, single = (
         many(lambda: Shared().double(), inputs, targets, batched=flag, steps=20) for flag in (True, False)
@@ -227,18 +211,22 @@ class Rescaled(torch.optim.SGD):
         super().step(closure)
 
 
+SMALL = partial(build, "mlp", 3, in_features=16, widths=(8,))
+
+# case: network, optimizer or the name of one, message
 ONE_BY_ONE = {
-    "batch-norm": (lambda: small(None), OPTIMIZERS["adam"], r"the network has buffers \(batch-norm\)"),
-    "dropout": (lambda: small(None, batch_norm=False, dropout=0.5), OPTIMIZERS["sgd"], "the network has dropout"),
-    "hidden dropout": (RandomForward, OPTIMIZERS["sgd"], "torch.func.vmap cannot run the network: .*random"),
+    "batch-norm": (SMALL, "adam", r"the network has buffers \(batch-norm\)"),
+    "dropout": (lambda: SMALL(batch_norm=False, dropout=0.5), "sgd", "the network has dropout"),
+    "hidden dropout": (RandomForward, "sgd", "torch.func.vmap cannot run the network: .*random"),
     "norm": (ARCHITECTURES["mlp"][1], partial(Rescaled, lr=0.1), "Rescaled is not known to treat each entry"),
     "groups": (ARCHITECTURES["mlp"][1], by_dimension, "the optimizer groups parameters by their shape"),
 }
 
 
 @pytest.mark.parametrize("case", ONE_BY_ONE)
-def test_what_cannot_be_batched_is_refused_or_served_exactly(case):
+def test_what_cannot_be_batched_is_refused_or_served_exactly(images, equal_states, optimizers, many, case):
     make, optimizer, message = ONE_BY_ONE[case]
+    optimizer = optimizers.get(optimizer, optimizer)
     inputs, targets = images(POOL)
     with pytest.raises(ValueError, match=f"batched: got True, but {message}.*; accepted: False or None") as caught:
         many(make, inputs, targets, optimizer=optimizer, batched=True)
@@ -255,7 +243,7 @@ def test_what_cannot_be_batched_is_refused_or_served_exactly(case):
     assert all(torch.equal(fits.records[step], records[step]) for step in (0, 6))
 
 
-def test_records_are_in_evaluation_mode():
+def test_records_are_in_evaluation_mode(images, close, many):
     inputs, targets = images(POOL)
     look = {"record": lambda step, logits: logits, "eval_inputs": inputs[:1].expand(5, -1, -1, -1), "record_at": [0, 5]}
     fits = many(ONE_BY_ONE["dropout"][0], inputs, targets, **look)
@@ -272,14 +260,14 @@ def test_records_are_in_evaluation_mode():
         assert fits.losses.std() > 1e-3  # and training went on in training mode
 
 
-def test_the_rule(monkeypatch):
+def test_the_rule(images, optimizers, many, monkeypatch):
     used = []
     for path in ("_fit_batched", "_fit_one_by_one"):
         monkeypatch.setattr(module, path, lambda *rest, path=path: used.append(path))
 
     def chosen(name, batch_size=8, optimizer="adam", **options):
         size, make = ARCHITECTURES[name]
-        many(make, *images(POOL, size), batch_size=batch_size, optimizer=OPTIMIZERS[optimizer], **options)
+        many(make, *images(POOL, size), batch_size=batch_size, optimizer=optimizers[optimizer], **options)
         return used.pop()
 
     assert chosen("mlp") == chosen("linear") == chosen("lenet") == "_fit_batched"
@@ -292,7 +280,7 @@ def test_the_rule(monkeypatch):
 
 
 @pytest.mark.parametrize("batched", [True, False, None])
-def test_the_global_generator_and_the_data_are_left_alone(batched):
+def test_the_global_generator_and_the_data_are_left_alone(images, many, batched):
     inputs, targets = images(POOL)
     copies = inputs.clone(), targets.clone(), SUBSETS.clone()
     before = torch.get_rng_state()
@@ -302,7 +290,7 @@ def test_the_global_generator_and_the_data_are_left_alone(batched):
 
 
 @pytest.mark.parametrize("batched", [True, False])
-def test_a_progress_bar_for_many(batched, capsys):
+def test_a_progress_bar_for_many(images, many, batched, capsys):
     inputs, targets = images(POOL)
     many(ARCHITECTURES["linear"][1], inputs, targets, batched=batched, progress=True)
     assert ("5/5" if batched else "3/3") in capsys.readouterr().err
@@ -331,7 +319,7 @@ def test_a_progress_bar_for_many(batched, capsys):
         ),
     ],
 )
-def test_errors_of_fit_many(change, error, message):
+def test_errors_of_fit_many(images, many, change, error, message):
     inputs, targets = images(POOL)
     arguments = {"inputs": inputs, "targets": targets} | change
     with pytest.raises(error, match=message) as caught:

@@ -13,32 +13,18 @@ from infocap.training import fit, fit_many
 
 POOL = 30
 
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def images(n=POOL, size=4, classes=3, dtype=torch.float32, seed=0):
-    g = generator(seed)
-    return torch.randn(n, 1, size, size, generator=g).to(dtype), torch.randint(classes, (n,), generator=g)
-
-
-SUBSETS = torch.stack([torch.randperm(POOL, generator=generator(i))[:18] for i in range(3)])
-
-
-def close(a, b, atol):
-    torch.testing.assert_close(a, b, rtol=0, atol=atol)
+SUBSETS = torch.stack([torch.randperm(POOL, generator=torch.Generator().manual_seed(i))[:18] for i in range(3)])
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.8])
 @pytest.mark.parametrize("batched", [True, False])
-def test_weight_decay_towards_the_initial_weights(by_hand, batched, decay):
+def test_weight_decay_towards_the_initial_weights(images, generator, close, by_hand, batched, decay):
     """Equal to the penalty as a part of the loss, for single runs and for many at once."""
 
     def make():
         return build("mlp", 3, in_features=16, widths=(8, 8), batch_norm=False).double()
 
-    inputs, targets = images(dtype=torch.float64)[0], torch.randn(POOL, 3, generator=generator(4)).double()
+    inputs, targets = images(POOL, dtype=torch.float64)[0], torch.randn(POOL, 3, generator=generator(4)).double()
     optimizer, seeds = partial(training.AnchoredSGD, lr=0.1, weight_decay=decay), [0, 1, 2]
     options = {"loss": mse_loss, "steps": 60, "batch_size": 7}
     many_at_once = fit_many(
