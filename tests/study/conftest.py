@@ -110,7 +110,7 @@ def profiles(tmp_path):
 def catalogue(package, profiles):
     """What ``infocap.experiments.catalogue`` has for the book."""
 
-    @claim("toy/positive", "y exceeds one half.", kind="book", source="here", table="toy/table")
+    @claim("y exceeds one half.", kind="book", source="here", table="toy/table")
     def positive(table):
         return exceeds(table.frame["y"].tolist(), 0.5, "y")
 

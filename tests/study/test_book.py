@@ -78,7 +78,7 @@ def catalogue(package, tmp_path):
     folder.mkdir()
     (folder / "quick.toml").write_text(PROFILE)
 
-    @claim("toy/large", "y is large.", kind="book", source="here", table="toy/table", note="Toys.")
+    @claim("y is large.", kind="book", source="here", table="toy/table", note="Toys.")
     def large(table):
         """The mean exceeds 1."""
         return exceeds(table.panel("main")["y"].tolist(), 1, "y")

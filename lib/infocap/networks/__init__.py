@@ -84,7 +84,7 @@ def build_for(
 
     Of ``image``, ``in_features``, ``channels`` and ``image_size``, which the shape decides, and of what is offered, an
     architecture receives what its signature names; the rest of its options keep their defaults. A function of your
-    own, ``(image, num_outputs) -> torch.nn.Module``, works here once it is lent.
+    own, ``(image, num_outputs) -> torch.nn.Module``, works here once it is lent, whatever it calls the second.
 
     Args:
         name: As in ``build``.
@@ -119,7 +119,11 @@ def build_for(
     if "image_size" in parameters and "image_size" not in offered and height != width:
         raise ValueError(f"image: got {height} x {width} pixels; accepted: squares, for {name!r} has an image_size")
     known = {"image": shape, "in_features": math.prod(shape), "channels": channels, "image_size": height} | offered
-    return _make(architecture, num_outputs, seed, {name: known[name] for name in parameters if name in known})
+    options = {name: known[name] for name in parameters if name in known}
+    asked = [one.name for one in parameters.values() if one.default is one.empty and one.name not in known]
+    if len(asked) == 1:  # under whatever name
+        options[asked[0]] = num_outputs
+    return _make(architecture, num_outputs, seed, options)
 
 
 def _find(name: str) -> Entry:

@@ -100,22 +100,32 @@ class Claim:
         return self.rule  # whose source a page shows
 
 
-def claim(name: str, statement: str, **facts: str) -> Callable[[Callable[[Table], Decision]], Claim]:
+def claim(statement: str, *, table: str, **facts: str) -> Callable[[Callable[[Table], Decision]], Claim]:
     """Decorates a rule: the function becomes the claim whose sentence stands above it.
 
+    The claim's name is that of the table's part and of the function: ``limit_keeps_accuracy``, which reads
+    ``noisy_labels/training``, becomes ``noisy-labels/limit-keeps-accuracy``.
+
     Args:
-        name: ``part/claim``.
         statement: One sentence.
-        **facts: The other attributes of ``Claim``: ``kind``, ``source``, ``table``, and what else there is.
+        table: Name of the table.
+        **facts: The other attributes of ``Claim``: ``kind``, ``source``, and what else there is.
 
     Example:
-        >>> @claim("toys/large", "Toys are large.", kind="book", source="ours", table="toys/sizes")
-        ... def large(table):
+        >>> @claim("Toys are large.", kind="book", source="ours", table="toys/sizes")
+        ... def are_large(table):
         ...     return exceeds(table.frame["size"], 1, "size")
-        >>> decide(large, Table("toys/sizes", "quick", pd.DataFrame({"size": [2.0, 3.0, 2.5]}))).verdict.value
+        >>> are_large.name
+        'toys/are-large'
+        >>> decide(are_large, Table("toys/sizes", "quick", pd.DataFrame({"size": [2.0, 3.0, 2.5]}))).verdict.value
         'reproduced'
     """
-    return lambda rule: Claim(name, statement, rule=rule, **facts)
+
+    def decorate(rule: Callable[[Table], Decision]) -> Claim:
+        name = f"{table.split('/')[0]}/{rule.__name__}".replace("_", "-")
+        return Claim(name, statement, table=table, rule=rule, **facts)
+
+    return decorate
 
 
 def claims_of(*modules: ModuleType) -> list[Claim]:

@@ -28,14 +28,10 @@ _SUPERVISION, _FLIPS, _TRAINING = (f"distillation/{name}" for name in ("supervis
 
 
 @claim(
-    "distillation/random-above-labels",
     "Random labels are far more complex for a student than true labels.",
-    kind="book",
-    source=f"this book, after {_PAPER}",
-    table=_SUPERVISION,
-    figure="fig-supervision-initial",
+    kind="book", source=f"this book, after {_PAPER}", table=_SUPERVISION, figure="fig-supervision-initial",
     note="The threshold is ours, from a pilot run. More teachers would decide it.",
-)
+)  # fmt: skip
 def random_above_labels(table: Table) -> Decision:
     """For each student, random over true labels exceeds 1.25: adjusted complexity, initial kernel."""
     return in_each(
@@ -45,58 +41,42 @@ def random_above_labels(table: Table) -> Decision:
 
 
 @claim(
-    "distillation/labels-above-teachers",
     "Labels are more complex than a trained teacher's targets, and these than an early teacher's.",
-    kind="book",
-    source=f"this book, after {_PAPER}",
-    table=_SUPERVISION,
-    figure="fig-supervision-initial",
-    note="A teacher's first checkpoint need not be its simplest, and one of ours is not. More teachers, "
-    "with checkpoints inside the first epoch, would decide it.",
-)
+    kind="book", source=f"this book, after {_PAPER}", table=_SUPERVISION, figure="fig-supervision-initial",
+    note="A teacher's first checkpoint need not be its simplest, and one of ours is not. More teachers, with "
+    "checkpoints inside the first epoch, would decide it.",
+)  # fmt: skip
 def labels_above_teachers(table: Table) -> Decision:
     """For each student, labels minus final teacher and final minus first checkpoint, at temperature 1, exceed 0."""
     return in_each(_steps(table, "initial"))
 
 
 @claim(
-    "distillation/rises-with-teacher-training",
     "Complexity of a teacher's targets rises while it trains.",
-    kind="paper",
-    source=f"{_PAPER}, in words; rule: ours",
-    table=_SUPERVISION,
-    figure="fig-supervision-initial",
+    kind="paper", source=f"{_PAPER}, in words; rule: ours", table=_SUPERVISION, figure="fig-supervision-initial",
     note="The threshold is ours: the paper says it in words. More teachers would decide it.",
-)
+)  # fmt: skip
 def rises_with_teacher_training(table: Table) -> Decision:
     """For each student, Spearman's correlation of checkpoint and complexity at temperature 1 exceeds .8."""
     return in_each(_rises(table, "initial"))
 
 
 @claim(
-    "distillation/falls-with-temperature",
     "Targets at temperature 4 are less complex than at temperature 1.",
-    kind="paper",
-    source=f"{_PAPER}, in words; rule: ours",
-    table=_SUPERVISION,
-    figure="fig-supervision-initial",
+    kind="paper", source=f"{_PAPER}, in words; rule: ours", table=_SUPERVISION, figure="fig-supervision-initial",
     note="Two temperatures were tried. More teachers would decide it.",
-)
+)  # fmt: skip
 def falls_with_temperature(table: Table) -> Decision:
     """For each student, complexity at temperature 1 minus that at 4, mean over checkpoints, exceeds 0."""
     return in_each(_cools(table, "initial"))
 
 
 @claim(
-    "distillation/trained-kernel-agrees",
     "The kernel of the trained student shows the same two trends.",
-    kind="book",
-    source="this book",
-    table=_SUPERVISION,
-    figure="fig-supervision-trained",
-    note="Training turns the student's kernel towards its own targets, and both trends become weak. More "
-    "teachers would tell weak from absent.",
-)
+    kind="book", source="this book", table=_SUPERVISION, figure="fig-supervision-trained",
+    note="Training turns the student's kernel towards its own targets, and both trends become weak. More teachers "
+    "would tell weak from absent.",
+)  # fmt: skip
 def trained_kernel_agrees(table: Table) -> Decision:
     """The two rules above, on the kernel after training."""
     rises, cools = (in_each(rule(table, "trained")) for rule in (_rises, _cools))
@@ -105,14 +85,10 @@ def trained_kernel_agrees(table: Table) -> Decision:
 
 
 @claim(
-    "distillation/soft-targets-beat-labels",
     "The kernel student makes fewer errors with the final teacher's targets than with labels.",
-    kind="paper",
-    source=f"{_PAPER}; kernel student: ours",
-    table=_SUPERVISION,
-    figure="fig-supervision-trade",
+    kind="paper", source=f"{_PAPER}; kernel student: ours", table=_SUPERVISION, figure="fig-supervision-trade",
     note="The gain is small, and teachers differ. More teachers would decide it.",
-)
+)  # fmt: skip
 def soft_targets_beat_labels(table: Table) -> Decision:
     """Kernel student: test error with labels minus with the final teacher's targets at temperature 1 exceeds 0."""
     frame = kernel_students(table.panel("small"))
@@ -122,15 +98,11 @@ def soft_targets_beat_labels(table: Table) -> Decision:
 
 
 @claim(
-    "distillation/bound-is-vacuous",
     "The margin bound itself says nothing at this size, at any margin.",
-    kind="book",
-    source="a pilot run of this book",
-    table=_SUPERVISION,
-    figure="fig-supervision-trade",
-    note="The rule takes the best target of any seed. Larger sets, or an easier task, could make the bound "
-    "speak; a run at such a size would decide it.",
-)
+    kind="book", source="a pilot run of this book", table=_SUPERVISION, figure="fig-supervision-trade",
+    note="The rule takes the best target of any seed. Larger sets, or an easier task, could make the bound speak; a "
+    "run at such a size would decide it.",
+)  # fmt: skip
 def bound_is_vacuous(table: Table) -> Decision:
     """For all targets and seeds, 2 sqrt(q tr K) / n exceeds 1, q the squared complexity: no margin helps.
 
@@ -141,14 +113,10 @@ def bound_is_vacuous(table: Table) -> Decision:
 
 
 @claim(
-    "distillation/follows-the-gap",
     "Complexity of flipped labels correlates with the generalization gap.",
-    kind="book",
-    source="a pilot run of this book",
-    table=_FLIPS,
-    figure="fig-supervision-flips",
+    kind="book", source="a pilot run of this book", table=_FLIPS, figure="fig-supervision-flips",
     note="The threshold is ours, from a pilot run. More draws of data and flips would decide it.",
-)
+)  # fmt: skip
 def follows_the_gap(table: Table) -> Decision:
     """Pearson's correlation of adjusted complexity with the gap over all rates exceeds .85, for kernel and network."""
     frame = flip_sweep(table.panel("small"))
@@ -159,13 +127,9 @@ def follows_the_gap(table: Table) -> Decision:
 
 
 @claim(
-    "distillation/ridge-teachers-are-simpler",
     "A stronger ridge makes the teacher's targets simpler.",
-    kind="theorem",
-    source="this book",
-    table=_FLIPS,
-    figure="fig-supervision-ridge",
-)
+    kind="theorem", source="this book", table=_FLIPS, figure="fig-supervision-ridge",
+)  # fmt: skip
 def ridge_teachers_are_simpler(table: Table) -> Decision:
     """In every draw the adjusted complexity of the ridge teacher's predictions does not rise with the ridge."""
     frame = ridges(table.panel("small")).sort_values(["seed", "ridge"])
@@ -174,17 +138,13 @@ def ridge_teachers_are_simpler(table: Table) -> Decision:
 
 
 @claim(
-    "distillation/beats-none",
     "Any distillation from the full teacher beats learning from labels.",
-    kind="paper",
-    source=_PAPER,
-    table=_TRAINING,
-    figure="fig-distillation-accuracy",
-    note="With noisy labels every kind of distillation helps here. With clean labels there is little to "
-    "gain at this size, and online distillation loses. The paper's images and networks, which are "
-    "panels of `full`, would decide it.",
-)
-def distillation_beats_none(table: Table) -> Decision:
+    kind="paper", source=_PAPER, table=_TRAINING, figure="fig-distillation-accuracy",
+    note="With noisy labels every kind of distillation helps here. With clean labels there is little to gain at this"
+    " size, and online distillation loses. The paper's images and networks, which are panels of `full`, would "
+    "decide it.",
+)  # fmt: skip
+def beats_none(table: Table) -> Decision:
     """On clean and on noisy labels, every kind of distillation from the full teacher minus none exceeds 0."""
     return in_each(
         _gain(students(table.panel(panel)), "test_accuracy", method, ("none", 0.0), title)
@@ -194,77 +154,57 @@ def distillation_beats_none(table: Table) -> Decision:
 
 
 @claim(
-    "distillation/online-beats-offline-noisy",
     "With noisy labels online distillation beats offline distillation.",
-    kind="book",
-    source="this book's own regime",
-    table=_TRAINING,
-    figure="fig-distillation-accuracy",
-    note="In a first complete run students had more epochs, and both intervals were above zero. They were "
-    "shortened for time before we knew what that would give, and the weaker result was kept. More "
-    "teachers, or the longer training, would decide it.",
-)
+    kind="book", source="this book's own regime", table=_TRAINING, figure="fig-distillation-accuracy",
+    note="In a first complete run students had more epochs, and both intervals were above zero. They were shortened "
+    "for time before we knew what that would give, and the weaker result was kept. More teachers, or the longer"
+    " training, would decide it.",
+)  # fmt: skip
 def online_beats_offline_noisy(table: Table) -> Decision:
     """With noisy labels, accuracy of online minus offline exceeds 0 at both temperatures."""
     return _online(table, "noisy", "test_accuracy")
 
 
 @claim(
-    "distillation/online-beats-offline-clean",
     "With clean labels online distillation beats offline distillation.",
-    kind="paper",
-    source=f"{_PAPER}, larger data sets",
-    table=_TRAINING,
-    figure="fig-distillation-accuracy",
-    note="A pilot tried other sizes, networks and schedules on Fashion-MNIST, and none showed a clear "
-    "gain. The paper's images have more classes and its trainings are longer; those panels of `full` "
-    "would decide it.",
-)
+    kind="paper", source=f"{_PAPER}, larger data sets", table=_TRAINING, figure="fig-distillation-accuracy",
+    note="A pilot tried other sizes, networks and schedules on Fashion-MNIST, and none showed a clear gain. The "
+    "paper's images have more classes and its trainings are longer; those panels of `full` would decide it.",
+)  # fmt: skip
 def online_beats_offline_clean(table: Table) -> Decision:
     """With clean labels, accuracy of online minus offline exceeds 0 at both temperatures."""
     return _online(table, "clean", "test_accuracy")
 
 
 @claim(
-    "distillation/online-raises-fidelity",
     "Students of online distillation agree more with the final teacher.",
-    kind="book",
-    source=f"this book, after {_PAPER}",
-    table=_TRAINING,
-    figure="fig-distillation-agreement",
-    note="A pilot with a single teacher saw it; over several teachers it is not there. More teachers would decide it.",
-)
+    kind="book", source=f"this book, after {_PAPER}", table=_TRAINING, figure="fig-distillation-agreement",
+    note="A pilot with a single teacher saw it; over several teachers it is not there. More teachers would decide "
+    "it.",
+)  # fmt: skip
 def online_raises_fidelity(table: Table) -> Decision:
     """With clean labels, fidelity on test data of online minus offline exceeds 0 at both temperatures."""
     return _online(table, "clean", "fidelity")
 
 
 @claim(
-    "distillation/online-raises-similarity",
     "Their tangent kernels are more similar to the teacher's.",
-    kind="book",
-    source=f"this book, after {_PAPER}",
-    table=_TRAINING,
-    figure="fig-distillation-agreement",
-    note="A pilot with a single teacher saw it at both temperatures. More teachers, and kernels on more "
-    "test images, would decide it.",
-)
+    kind="book", source=f"this book, after {_PAPER}", table=_TRAINING, figure="fig-distillation-agreement",
+    note="A pilot with a single teacher saw it at both temperatures. More teachers, and kernels on more test images,"
+    " would decide it.",
+)  # fmt: skip
 def online_raises_similarity(table: Table) -> Decision:
     """With clean labels, cosine of the full kernels of online minus offline exceeds 0 at both temperatures."""
     return _online(table, "clean", "similarity")
 
 
 @claim(
-    "distillation/early-stopping-helps",
     "Stopping the teacher early helps the student.",
-    kind="paper",
-    source=_PAPER,
-    table=_TRAINING,
-    figure="fig-distillation-accuracy",
-    note="The checkpoint is the best on few validation labels, and with clean labels a teacher hardly "
-    "overfits. In a first run with longer trainings of students it was not reproduced at all. More "
-    "teachers, and tasks on which they overfit, would decide it.",
-)
+    kind="paper", source=_PAPER, table=_TRAINING, figure="fig-distillation-accuracy",
+    note="The checkpoint is the best on few validation labels, and with clean labels a teacher hardly overfits. In a"
+    " first run with longer trainings of students it was not reproduced at all. More teachers, and tasks on "
+    "which they overfit, would decide it.",
+)  # fmt: skip
 def early_stopping_helps(table: Table) -> Decision:
     """In both panels, accuracy with the checkpoint of best validation accuracy minus with the final one exceeds 0."""
     return in_each(

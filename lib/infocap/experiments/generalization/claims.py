@@ -36,13 +36,9 @@ _TRAINING, _TOYS = "generalization/training", "generalization/toys"
 
 
 @claim(
-    "generalization/certificates-hold",
     f"All {len(BOUNDS)} bounds hold for every table of predictions whose selectors come with complements.",
-    kind="theorem",
-    source="this book; bounds: the papers of the registry",
-    table=_TRAINING,
-    figure="fig-bounds-all",
-)
+    kind="theorem", source="this book; bounds: the papers of the registry", table=_TRAINING, figure="fig-bounds-all",
+)  # fmt: skip
 def certificates_hold(table: Table) -> Decision:
     """In every panel, epoch and supersample every bound of the registry is at least the measured gap."""
     slack, count = math.inf, 0
@@ -58,13 +54,9 @@ def certificates_hold(table: Table) -> Decision:
 
 
 @claim(
-    "generalization/two-classes-agree",
     "With two classes, predictions and errors tell the same about the selector.",
-    kind="theorem",
-    source="this book",
-    table=_TRAINING,
-    figure="prop-agree",
-)
+    kind="theorem", source="this book", table=_TRAINING, figure="prop-agree",
+)  # fmt: skip
 def two_classes_agree(table: Table) -> Decision:
     """In every row of every supersample with two classes both informations are equal, up to 1e-12."""
     worst, count = 0.0, 0
@@ -81,14 +73,10 @@ def two_classes_agree(table: Table) -> Decision:
 
 
 @claim(
-    "generalization/fcmi-at-most-cmi",
     "Predictions tell no more about the selector than the hypothesis does.",
-    kind="theorem",
-    source=_PAPER,
-    table=_TOYS,
-    figure="fig-fcmi-thresholds",
-)
-def fcmi_is_at_most_cmi(table: Table) -> Decision:
+    kind="theorem", source=_PAPER, table=_TOYS, figure="fig-fcmi-thresholds",
+)  # fmt: skip
+def fcmi_at_most_cmi(table: Table) -> Decision:
     """In every supersample of thresholds the single-row bound from predictions is at most that from the threshold."""
     rows = toy(table, "thresholds")
     slack = min(
@@ -100,13 +88,10 @@ def fcmi_is_at_most_cmi(table: Table) -> Decision:
 
 
 @claim(
-    "generalization/single-rows-are-tightest",
     "Single rows give a tighter bound on the expected gap than all rows together, and that is below the VC bound.",
-    kind="theorem",
-    source=f"{_PAPER}; first step in every supersample: this book",
-    table=_TOYS,
+    kind="theorem", source=f"{_PAPER}; first step in every supersample: this book", table=_TOYS,
     figure="fig-fcmi-thresholds",
-)
+)  # fmt: skip
 def single_rows_are_tightest(table: Table) -> Decision:
     """In every supersample of the thresholds: gap, single-row bound, bound for all rows, VC bound, in this order."""
     rows = toy(table, "thresholds").to_dict("records")
@@ -121,31 +106,22 @@ def single_rows_are_tightest(table: Table) -> Decision:
 
 
 @claim(
-    "generalization/nonvacuous",
     "The f-CMI bound is nonvacuous for networks at every n.",
-    kind="paper",
-    source=_PAPER,
-    table=_TRAINING,
-    figure="fig-fcmi-size",
-    thesis_number=".027 to .347",
+    kind="paper", source=_PAPER, table=_TRAINING, figure="fig-fcmi-size", thesis_number=".027 to .347",
     note="Few supersamples were drawn at each n. `full` has the paper's number of them and would decide it.",
-)
+)  # fmt: skip
 def nonvacuous(table: Table) -> Decision:
     """At every n of every pair of classes the f-CMI bound stays below 1."""
     return in_each(stays_below(part["bound"].tolist(), 1.0, what) for what, part in _every_size(table))
 
 
 @claim(
-    "generalization/follows-the-gap",
     "The bound is two to four times the gap.",
-    kind="paper",
-    source=f"{_PAPER}: 2.7 to 3.3; thresholds: ours",
-    table=_TRAINING,
-    figure="fig-fcmi-size",
+    kind="paper", source=f"{_PAPER}: 2.7 to 3.3; thresholds: ours", table=_TRAINING, figure="fig-fcmi-size",
     thesis_number="2.7 to 3.3",
     note="The thresholds are ours, around the paper's ratios, and a ratio of two small numbers needs more "
     "supersamples than `quick` has. `full` would decide it.",
-)
+)  # fmt: skip
 def follows_the_gap(table: Table) -> Decision:
     """At every n of every pair of classes the f-CMI bound over the gap lies between 2 and 4; a gap of 0 fails."""
     decisions = []
@@ -158,16 +134,12 @@ def follows_the_gap(table: Table) -> Decision:
 
 
 @claim(
-    "generalization/falls-with-n",
     "Gap and bound fall with n.",
-    kind="paper",
-    source=_PAPER,
-    table=_TRAINING,
-    figure="fig-fcmi-size",
+    kind="paper", source=_PAPER, table=_TRAINING, figure="fig-fcmi-size",
     thesis_number="gap .083 to .008, bound .223 to .027",
-    note="Steps are paired by supersample, and on MNIST `quick` has too few of them for an interval that "
-    "excludes zero. `full` has the paper's number, and more values of n.",
-)
+    note="Steps are paired by supersample, and on MNIST `quick` has too few of them for an interval that excludes "
+    "zero. `full` has the paper's number, and more values of n.",
+)  # fmt: skip
 def falls_with_n(table: Table) -> Decision:
     """From each n to the next, paired by supersample, gap and f-CMI bound fall."""
     decisions = []
@@ -183,49 +155,36 @@ def falls_with_n(table: Table) -> Decision:
 
 
 @claim(
-    "generalization/paper-gap",
     "On MNIST 4 against 9 the gap is that of the paper.",
-    kind="paper",
-    source=f"{_PAPER}; fewer supersamples and draws in this profile",
-    table=_TRAINING,
-    figure="fig-fcmi-size",
-    thesis_number=".0835 and .0345",
-    note="With few supersamples an interval may be wide, or by luck narrow. `full` has the paper's number "
-    "of supersamples and draws and would decide it.",
-)
+    kind="paper", source=f"{_PAPER}; fewer supersamples and draws in this profile", table=_TRAINING,
+    figure="fig-fcmi-size", thesis_number=".0835 and .0345",
+    note="With few supersamples an interval may be wide, or by luck narrow. `full` has the paper's number of "
+    "supersamples and draws and would decide it.",
+)  # fmt: skip
 def paper_gap(table: Table) -> Decision:
     """At n = 75 and 250 on MNIST 4 against 9 the paper's mean gap lies in our 95 % interval."""
     return _paper_mean(table, "gap")
 
 
 @claim(
-    "generalization/paper-bound",
     "On MNIST 4 against 9 the f-CMI bound is that of the paper.",
-    kind="paper",
-    source=f"{_PAPER}; fewer supersamples and draws in this profile",
-    table=_TRAINING,
-    figure="fig-fcmi-size",
-    thesis_number=".2226 and .0950",
-    note="With few supersamples an interval may be narrow by luck and miss a number that is close; with "
-    "fewer draws the bound itself differs. `full` has the paper's numbers of both and would decide "
-    "it.",
-)
+    kind="paper", source=f"{_PAPER}; fewer supersamples and draws in this profile", table=_TRAINING,
+    figure="fig-fcmi-size", thesis_number=".2226 and .0950",
+    note="With few supersamples an interval may be narrow by luck and miss a number that is close; with fewer draws "
+    "the bound itself differs. `full` has the paper's numbers of both and would decide it.",
+)  # fmt: skip
 def paper_bound(table: Table) -> Decision:
     """At n = 75 and 250 on MNIST 4 against 9 the paper's mean f-CMI bound lies in our 95 % interval."""
     return _paper_mean(table, "bound")
 
 
 @claim(
-    "generalization/wide-is-no-worse",
     "A network four times as wide has no larger bound.",
-    kind="paper",
-    source=f"{_PAPER}, another network; threshold: ours",
-    table=_TRAINING,
-    figure="fig-fcmi-pairs",
+    kind="paper", source=f"{_PAPER}, another network; threshold: ours", table=_TRAINING, figure="fig-fcmi-pairs",
     thesis_number=".240 against .223 at n = 75, .025 against .027 at n = 4,000",
-    note="Tried on Fashion-MNIST with a small network. The panel of `full` has the paper's network and "
-    "would decide it.",
-)
+    note="Tried on Fashion-MNIST with a small network. The panel of `full` has the paper's network and would decide "
+    "it.",
+)  # fmt: skip
 def wide_is_no_worse(table: Table) -> Decision:
     """At every n the f-CMI bound of the wide network minus that of the usual one, paired, stays below .02."""
     usual, wide = by_size(table, "easy"), by_size(table, "wide")
@@ -238,14 +197,10 @@ def wide_is_no_worse(table: Table) -> Decision:
 
 
 @claim(
-    "generalization/few-draws-miss-information",
     "With 30 draws the bound is below that of many draws: rare information is missed.",
-    kind="book",
-    source="a pilot run of this book",
-    table=_TRAINING,
-    figure="fig-bounds-draws",
+    kind="book", source="a pilot run of this book", table=_TRAINING, figure="fig-bounds-draws",
     note="One task at one n was tried, with few supersamples. More supersamples would decide it.",
-)
+)  # fmt: skip
 def few_draws_miss_information(table: Table) -> Decision:
     """The f-CMI bound from 30 draws minus that from all, paired by supersample, stays below 0."""
     frame = by_draws(table)
@@ -258,46 +213,34 @@ def few_draws_miss_information(table: Table) -> Decision:
 
 
 @claim(
-    "generalization/beats-negrea-at-the-end",
     "After training with Langevin dynamics the f-CMI bound is ten times below that of Negrea et al.",
-    kind="paper",
-    source=f"{_PAPER}, another network and n",
-    table=_TRAINING,
-    figure="fig-bounds-sgld",
+    kind="paper", source=f"{_PAPER}, another network and n", table=_TRAINING, figure="fig-bounds-sgld",
     thesis_number=".033 against .43",
-    note="The network and n are smaller than the paper's, and the mean ratio lies near ten. More "
-    "supersamples, and the paper's schedule in `full`, would decide it.",
-)
+    note="The network and n are smaller than the paper's, and the mean ratio lies near ten. More supersamples, and "
+    "the paper's schedule in `full`, would decide it.",
+)  # fmt: skip
 def beats_negrea_at_the_end(table: Table) -> Decision:
     """After the last epoch the bound of Negrea et al. over the f-CMI bound exceeds 10."""
     return exceeds(_negrea_ratio(table, max), 10.0, "ratio")
 
 
 @claim(
-    "generalization/loses-to-negrea-at-the-start",
     "Early in training it is the other way round.",
-    kind="paper",
-    source=f"{_PAPER}, another network and n",
-    table=_TRAINING,
-    figure="fig-bounds-sgld",
+    kind="paper", source=f"{_PAPER}, another network and n", table=_TRAINING, figure="fig-bounds-sgld",
     thesis_number=".213 against .006",
-    note="The ratio depends on how early one looks. More supersamples, and the paper's schedule in `full`, "
-    "would decide it.",
-)
+    note="The ratio depends on how early one looks. More supersamples, and the paper's schedule in `full`, would "
+    "decide it.",
+)  # fmt: skip
 def loses_to_negrea_at_the_start(table: Table) -> Decision:
     """At the first epoch looked at the bound of Negrea et al. over the f-CMI bound stays below 1."""
     return stays_below(_negrea_ratio(table, min), 1.0, "ratio")
 
 
 @claim(
-    "generalization/interpolation-is-tightest",
     "At training error 0 the interpolation bound is the tightest certificate.",
-    kind="book",
-    source="a pilot run of this book",
-    table=_TRAINING,
-    figure="fig-bounds-all",
+    kind="book", source="a pilot run of this book", table=_TRAINING, figure="fig-bounds-all",
     note="The rule looks at every supersample, so that one counterexample refutes it. A proof would settle it.",
-)
+)  # fmt: skip
 def interpolation_is_tightest(table: Table) -> Decision:
     """In every supersample with training error 0 no other certificate of the registry is below the interpolation bound.
 
@@ -319,15 +262,11 @@ def interpolation_is_tightest(table: Table) -> Decision:
 
 
 @claim(
-    "generalization/errors-reverse-the-order",
     "With training errors binary KL is looser than the square root; without them it is tighter.",
-    kind="book",
-    source="a pilot run of this book",
-    table=_TRAINING,
-    figure="fig-bounds-noise",
-    note="The order depends on how many training errors are left at the epochs that we look at. More "
-    "supersamples would decide it.",
-)
+    kind="book", source="a pilot run of this book", table=_TRAINING, figure="fig-bounds-noise",
+    note="The order depends on how many training errors are left at the epochs that we look at. More supersamples "
+    "would decide it.",
+)  # fmt: skip
 def errors_reverse_the_order(table: Table) -> Decision:
     """With flipped labels binary KL minus f-CMI exceeds 0 at the first epoch looked at, and is below 0 at the last."""
     n = sizes(table, "noise")[0]
@@ -342,13 +281,9 @@ def errors_reverse_the_order(table: Table) -> Decision:
 
 
 @claim(
-    "generalization/single-examples-say-nothing",
     "An algorithm can be independent of every single example and still have a gap of 1/2 on every training set.",
-    kind="theorem",
-    source=f"{_LIMITS}; construction: this book",
-    table=_TOYS,
-    figure="fig-limits-n",
-)
+    kind="theorem", source=f"{_LIMITS}; construction: this book", table=_TOYS, figure="fig-limits-n",
+)  # fmt: skip
 def single_examples_say_nothing(table: Table) -> Decision:
     """For every n that is enumerated all I(W; Z_i) are 0, the expected gap is 0 and its mean square is 1/4."""
     rows = toy(table, "counterexample")
@@ -362,13 +297,9 @@ def single_examples_say_nothing(table: Table) -> Decision:
 
 
 @claim(
-    "generalization/pairs-suffice",
     "Information of pairs of examples bounds the squared gap.",
-    kind="theorem",
-    source=_LIMITS,
-    table=_TOYS,
-    figure="fig-limits-n",
-)
+    kind="theorem", source=_LIMITS, table=_TOYS, figure="fig-limits-n",
+)  # fmt: skip
 def pairs_suffice(table: Table) -> Decision:
     """At every n from 5 to 100 the pair bound is at least 1/4 and below 1.2; where enumerated, at least 1/4."""
     closed = [pair_bound(n, pair_information_uniform(n, n)) for n in range(5, 101)]
@@ -379,13 +310,9 @@ def pairs_suffice(table: Table) -> Decision:
 
 
 @claim(
-    "generalization/pairs-of-predictions-suffice",
     "So does what the predictions on two rows tell about their selectors.",
-    kind="theorem",
-    source=_LIMITS,
-    table=_TOYS,
-    figure="fig-limits-predictions",
-)
+    kind="theorem", source=_LIMITS, table=_TOYS, figure="fig-limits-predictions",
+)  # fmt: skip
 def pairs_of_predictions_suffice(table: Table) -> Decision:
     """In the mean over supersamples the f-CMI bound from pairs of rows is at least the mean squared gap, at every n."""
     rows = toy(table, "pairs")

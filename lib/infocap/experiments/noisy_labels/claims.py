@@ -20,13 +20,9 @@ _TOYS = "noisy_labels/toys"
 
 
 @claim(
-    "noisy-labels/fano-toys",
     "The Fano bound on training errors holds in every exact toy, with equality where m labels are stored.",
-    kind="theorem",
-    source=_LIMIT_PAPER,
-    table=_TOYS,
-    figure="fig-toy-errors",
-)
+    kind="theorem", source=_LIMIT_PAPER, table=_TOYS, figure="fig-toy-errors",
+)  # fmt: skip
 def fano_toys(table: Table) -> Decision:
     """Exact: equality where m labels are stored, inequality in every toy."""
     rows = table.panel("store_m_labels", "channel", "gibbs")
@@ -37,13 +33,9 @@ def fano_toys(table: Table) -> Decision:
 
 
 @claim(
-    "noisy-labels/generalization-toys",
     "The information bound on the generalization gap holds for every exact Gibbs learner.",
-    kind="theorem",
-    source="Xu and Raginsky (2017)",
-    table=_TOYS,
-    figure="fig-gap-bound",
-)
+    kind="theorem", source="Xu and Raginsky (2017)", table=_TOYS, figure="fig-gap-bound",
+)  # fmt: skip
 def generalization_toys(table: Table) -> Decision:
     """Exact: no gap of a Gibbs learner exceeds its bound."""
     rows = table.panel("gibbs")
@@ -52,30 +44,22 @@ def generalization_toys(table: Table) -> Decision:
 
 
 @claim(
-    "noisy-labels/cross-entropy-memorizes",
     "In the main setting cross-entropy ends with at least 90 % of the noise entropy memorized.",
-    kind="book",
-    source=f"direction: {_LIMIT_PAPER}; threshold: ours",
-    table=_TRAINING,
-    figure="fig-limit-memorized",
-    note="The interval over few seeds can be wider than the distance of the mean to the threshold. More "
-    "seeds, or a longer training, would decide it.",
-)
+    kind="book", source=f"direction: {_LIMIT_PAPER}; threshold: ours", table=_TRAINING, figure="fig-limit-memorized",
+    note="The interval over few seeds can be wider than the distance of the mean to the threshold. More seeds, or a "
+    "longer training, would decide it.",
+)  # fmt: skip
 def cross_entropy_memorizes(table: Table) -> Decision:
     """The share of the noise entropy, by the inverse Fano bound, exceeds .9."""
     return exceeds(_memorized(_plain(main(table), "cross-entropy")), 0.9, "share of the noise entropy")
 
 
 @claim(
-    "noisy-labels/limit-stores-little",
     "In the main setting LIMIT Laplace ends with at most 10 % of the noise entropy provably memorized.",
-    kind="book",
-    source=f"direction: {_LIMIT_PAPER}; threshold: ours",
-    table=_TRAINING,
-    figure="fig-limit-memorized",
-    note="The inverse Fano bound is a lower bound: a small share does not prove that nothing is stored. "
-    "Longer runs and more seeds would decide whether it stays small.",
-)
+    kind="book", source=f"direction: {_LIMIT_PAPER}; threshold: ours", table=_TRAINING, figure="fig-limit-memorized",
+    note="The inverse Fano bound is a lower bound: a small share does not prove that nothing is stored. Longer runs "
+    "and more seeds would decide whether it stays small.",
+)  # fmt: skip
 def limit_stores_little(table: Table) -> Decision:
     """The share of the noise entropy, by the inverse Fano bound, stays below .1."""
     share = _memorized(chosen(_plain(main(table), LIMIT), [LIMIT]))
@@ -83,15 +67,11 @@ def limit_stores_little(table: Table) -> Decision:
 
 
 @claim(
-    "noisy-labels/limit-keeps-accuracy",
     "In the main setting LIMIT Laplace's final test accuracy exceeds cross-entropy's by at least 20 points.",
-    kind="book",
-    source=f"direction: {_LIMIT_PAPER}; threshold: ours",
-    table=_TRAINING,
-    figure="fig-limit-main",
-    note="The threshold is ours, from a pilot run. More seeds, and the larger networks of `full`, would "
-    "decide how large the gain is.",
-)
+    kind="book", source=f"direction: {_LIMIT_PAPER}; threshold: ours", table=_TRAINING, figure="fig-limit-main",
+    note="The threshold is ours, from a pilot run. More seeds, and the larger networks of `full`, would decide how "
+    "large the gain is.",
+)  # fmt: skip
 def limit_keeps_accuracy(table: Table) -> Decision:
     """The difference at the last epoch, paired by seed, exceeds .2."""
     rows = main(table)
@@ -99,30 +79,22 @@ def limit_keeps_accuracy(table: Table) -> Decision:
 
 
 @claim(
-    "noisy-labels/limit-peaks-higher",
     "In the main setting LIMIT Laplace's peak test accuracy exceeds cross-entropy's peak.",
-    kind="book",
-    source=_PILOT,
-    table=_TRAINING,
-    figure="fig-limit-main",
-    note="The peaks differ by little more than seeds do. An earlier run of this book, which looked at "
-    "other epochs, had the whole interval above zero. More seeds would decide it.",
-)
+    kind="book", source=_PILOT, table=_TRAINING, figure="fig-limit-main",
+    note="The peaks differ by little more than seeds do. An earlier run of this book, which looked at other epochs, "
+    "had the whole interval above zero. More seeds would decide it.",
+)  # fmt: skip
 def limit_peaks_higher(table: Table) -> Decision:
     """The difference of the best accuracies along training, paired by seed, exceeds 0."""
     return exceeds(_gain(main(table), "peak_accuracy"), 0.0, "peak accuracy, LIMIT minus cross-entropy")
 
 
 @claim(
-    "noisy-labels/noise-is-not-enough",
     "Noisy gradients alone close less than half of the distance between cross-entropy and LIMIT Laplace.",
-    kind="book",
-    source=f"direction: {_LIMIT_PAPER}; threshold: ours",
-    table=_TRAINING,
-    figure="fig-limit-controls",
-    note="Several strengths of noise were tried, and noisy validation chose one. An earlier run with fewer "
-    "test images could not decide it: with few seeds this claim sits on the edge.",
-)
+    kind="book", source=f"direction: {_LIMIT_PAPER}; threshold: ours", table=_TRAINING, figure="fig-limit-controls",
+    note="Several strengths of noise were tried, and noisy validation chose one. An earlier run with fewer test "
+    "images could not decide it: with few seeds this claim sits on the edge.",
+)  # fmt: skip
 def noise_is_not_enough(table: Table) -> Decision:
     """LIMIT gains, and half of its gain minus that of the best noisy gradient exceeds 0."""
     rows = main(table)
@@ -136,16 +108,11 @@ def noise_is_not_enough(table: Table) -> Decision:
 
 
 @claim(
-    "noisy-labels/prediction-beats-penalty",
     "Predicting the gradient (LIMIT Laplace) beats the soft penalty in the main setting.",
-    kind="paper",
-    source=_LIMIT_PAPER,
-    table=_TRAINING,
-    figure="fig-limit-main",
-    note="The soft penalty did nothing in our pilot run and does well here, so that the difference is of "
-    "the size of the spread over seeds. More seeds, and the paper's networks in `full`, would decide "
-    "it.",
-)
+    kind="paper", source=_LIMIT_PAPER, table=_TRAINING, figure="fig-limit-main",
+    note="The soft penalty did nothing in our pilot run and does well here, so that the difference is of the size of"
+    " the spread over seeds. More seeds, and the paper's networks in `full`, would decide it.",
+)  # fmt: skip
 def prediction_beats_penalty(table: Table) -> Decision:
     """The difference at the last epoch, paired by seed, exceeds 0."""
     rows = main(table)
@@ -155,15 +122,11 @@ def prediction_beats_penalty(table: Table) -> Decision:
 
 
 @claim(
-    "noisy-labels/finds-mislabelled",
     "LIMIT Laplace's score ranks wrong labels first with an area under the ROC curve of at least .93.",
-    kind="book",
-    source=_PILOT,
-    table=_TRAINING,
-    figure="fig-limit-detection",
-    note="The threshold comes from a pilot run on the same images. More seeds, and other images, would "
-    "decide how far it carries.",
-)
+    kind="book", source=_PILOT, table=_TRAINING, figure="fig-limit-detection",
+    note="The threshold comes from a pilot run on the same images. More seeds, and other images, would decide how "
+    "far it carries.",
+)  # fmt: skip
 def finds_mislabelled(table: Table) -> Decision:
     """The area under the ROC curve of the distance between predicted and actual gradient exceeds .93."""
     rows = chosen(_plain(main(table), LIMIT), [LIMIT])
@@ -171,15 +134,11 @@ def finds_mislabelled(table: Table) -> Decision:
 
 
 @claim(
-    "noisy-labels/pair-noise-is-hard",
     "On pair noise neither LIMIT is the best method.",
-    kind="book",
-    source=_PILOT,
-    table=_TRAINING,
-    figure="fig-limit-pair",
-    note="Noisy validation picks the rival among many variants, and the seeds differ more than the methods "
-    "do. More seeds would decide it.",
-)
+    kind="book", source=_PILOT, table=_TRAINING, figure="fig-limit-pair",
+    note="Noisy validation picks the rival among many variants, and the seeds differ more than the methods do. More "
+    "seeds would decide it.",
+)  # fmt: skip
 def pair_noise_is_hard(table: Table) -> Decision:
     """Of the other methods and of the LIMITs, noisy validation picks one each; the difference exceeds 0."""
     rows = middle(panel(table, "pair"))
@@ -190,14 +149,10 @@ def pair_noise_is_hard(table: Table) -> Decision:
 
 
 @claim(
-    "noisy-labels/clean-labels-lose-nothing",
     "On clean labels LIMIT loses at most one point against cross-entropy.",
-    kind="book",
-    source=f"direction: {_LIMIT_PAPER}; threshold: ours",
-    table=_TRAINING,
-    figure="fig-limit-clean",
+    kind="book", source=f"direction: {_LIMIT_PAPER}; threshold: ours", table=_TRAINING, figure="fig-limit-clean",
     note="One point of accuracy is less than the spread over few seeds. More seeds would decide it.",
-)
+)  # fmt: skip
 def clean_labels_lose_nothing(table: Table) -> Decision:
     """What LIMIT loses against cross-entropy at the last epoch stays below .01."""
     rows = middle(panel(table, "clean"))
@@ -208,16 +163,11 @@ def clean_labels_lose_nothing(table: Table) -> Decision:
 
 
 @claim(
-    "noisy-labels/initialization-helps",
     "Starting the auxiliary network from the best cross-entropy network helps.",
-    kind="paper",
-    source=_LIMIT_PAPER,
-    table=_TRAINING,
-    figure="fig-limit-options",
-    note="Tried in the main setting, at the weight β of the cold start, with a small network. The paper "
-    "uses the option on harder images with larger networks; that panel of `full`, with more seeds, "
-    "would decide it.",
-)
+    kind="paper", source=_LIMIT_PAPER, table=_TRAINING, figure="fig-limit-options",
+    note="Tried in the main setting, at the weight β of the cold start, with a small network. The paper uses the "
+    "option on harder images with larger networks; that panel of `full`, with more seeds, would decide it.",
+)  # fmt: skip
 def initialization_helps(table: Table) -> Decision:
     """The difference at the last epoch to a cold start, at the same beta, exceeds 0."""
     rows = main(table)
@@ -231,16 +181,11 @@ def initialization_helps(table: Table) -> Decision:
 
 
 @claim(
-    "noisy-labels/small-and-noisy-holds",
     "At n = 2,000 and noise rate .8 LIMIT Laplace's last epoch stays within five points of its best.",
-    kind="book",
-    source=_PILOT,
-    table=_TRAINING,
-    figure="fig-limit-small",
-    note="A long run on few images gives the auxiliary network time to memorize, and it does. A larger β "
-    "or more images could hold; we did not tune until one did. A sweep of β at this length would "
-    "decide it.",
-)
+    kind="book", source=_PILOT, table=_TRAINING, figure="fig-limit-small",
+    note="A long run on few images gives the auxiliary network time to memorize, and it does. A larger β or more "
+    "images could hold; we did not tune until one did. A sweep of β at this length would decide it.",
+)  # fmt: skip
 def small_and_noisy_holds(table: Table) -> Decision:
     """What is lost between the best epoch and the last stays below .05."""
     rows = panel(table, "high_noise_small")

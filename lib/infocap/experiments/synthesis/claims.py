@@ -27,14 +27,10 @@ _TOYS, _MEASURES, _BOOK = "synthesis/toys", "synthesis/measures", "this book"
 
 
 @claim(
-    "synthesis/one-chain",
     "Memorized label information, unique information, sample information, CMI and f-CMI form one chain.",
-    kind="theorem",
-    source=f"{_BOOK}, from the chain rules of the thesis",
-    table=_TOYS,
-    figure="fig-synthesis-chain",
-)
-def chain_holds(table: Table) -> Decision:
+    kind="theorem", source=f"{_BOOK}, from the chain rules of the thesis", table=_TOYS, figure="fig-synthesis-chain",
+)  # fmt: skip
+def one_chain(table: Table) -> Decision:
     """For every learner that was enumerated, every inequality of the chain holds within 1e-12 nats."""
     frame = chain(table)
     worst = frame["slack"].min()
@@ -45,13 +41,9 @@ def chain_holds(table: Table) -> Decision:
 
 
 @claim(
-    "synthesis/information-is-complexity",
     "Twice the sample information of an example is what it adds to the squared supervision complexity.",
-    kind="theorem",
-    source=_BOOK,
-    table=_MEASURES,
-    figure="prop-si-complexity",
-)
+    kind="theorem", source=_BOOK, table=_MEASURES, figure="prop-si-complexity",
+)  # fmt: skip
 def information_is_complexity(table: Table) -> Decision:
     """Twice SI without ridge equals the drop of squared complexity without the example within a relative 1e-6."""
     if table.frame.empty:
@@ -61,13 +53,9 @@ def information_is_complexity(table: Table) -> Decision:
 
 
 @claim(
-    "synthesis/rows-are-certified",
     "The f-CMI of a row bounds how much its two examples are memorized.",
-    kind="theorem",
-    source=f"{_BOOK}, after Harutyunyan et al. (2021)",
-    table=_MEASURES,
-    figure="prop-memorization",
-)
+    kind="theorem", source=f"{_BOOK}, after Harutyunyan et al. (2021)", table=_MEASURES, figure="prop-memorization",
+)  # fmt: skip
 def rows_are_certified(table: Table) -> Decision:
     """In every row the mean memorization of its two examples is at most sqrt(2 f-CMI)."""
     slack, count = [], 0
@@ -79,15 +67,11 @@ def rows_are_certified(table: Table) -> Decision:
 
 
 @claim(
-    "synthesis/measures-agree",
     "LIMIT's score, F-SI, f-CMI and the share of complexity rank examples alike.",
-    kind="book",
-    source=_BOOK,
-    table=_MEASURES,
-    figure="fig-synthesis-agreement",
-    note="One threshold, one task of three classes and one network were tried. Other tasks, and the full "
-    "profile with its larger sets, would decide how general it is.",
-)
+    kind="book", source=_BOOK, table=_MEASURES, figure="fig-synthesis-agreement",
+    note="One threshold, one task of three classes and one network were tried. Other tasks, and the full profile "
+    "with its larger sets, would decide how general it is.",
+)  # fmt: skip
 def measures_agree(table: Table) -> Decision:
     """The mean rank correlation over the six pairs of the four measures exceeds .5, with clean and noisy labels."""
     decisions = []
@@ -102,15 +86,11 @@ def measures_agree(table: Table) -> Decision:
 
 
 @claim(
-    "synthesis/measures-predict-the-gap",
     "Each of the four predicts an example's share of the generalization gap.",
-    kind="book",
-    source=_BOOK,
-    table=_MEASURES,
-    figure="fig-synthesis-prediction",
-    note="The threshold is ours. More supersamples would decide a measure whose interval crosses it; the ridge "
-    "and LIMIT's penalty were taken from their parts and not tuned.",
-)
+    kind="book", source=_BOOK, table=_MEASURES, figure="fig-synthesis-prediction",
+    note="The threshold is ours. More supersamples would decide a measure whose interval crosses it; the ridge and "
+    "LIMIT's penalty were taken from their parts and not tuned.",
+)  # fmt: skip
 def measures_predict_the_gap(table: Table) -> Decision:
     """For each of the four measures, rank correlation with the held-out share of the gap exceeds .3."""
     return in_each(
@@ -121,15 +101,11 @@ def measures_predict_the_gap(table: Table) -> Decision:
 
 
 @claim(
-    "synthesis/information-beats-baselines",
     "F-SI predicts the share of the gap better than loss, margin and forgetting events do.",
-    kind="book",
-    source=_BOOK,
-    table=_MEASURES,
-    figure="fig-synthesis-prediction",
-    note="F-SI is that of a network linearized at its start, the baselines are those of the trained network. "
-    "Kernels after training, and other tasks, would tell which of the two decides.",
-)
+    kind="book", source=_BOOK, table=_MEASURES, figure="fig-synthesis-prediction",
+    note="F-SI is that of a network linearized at its start, the baselines are those of the trained network. Kernels"
+    " after training, and other tasks, would tell which of the two decides.",
+)  # fmt: skip
 def information_beats_baselines(table: Table) -> Decision:
     """F-SI's rank correlation with the held-out share of the gap minus those of the three baselines exceeds 0."""
     decisions = []
@@ -141,15 +117,11 @@ def information_beats_baselines(table: Table) -> Decision:
 
 
 @claim(
-    "synthesis/predictions-say-as-much",
     "The f-CMI of a row predicts the share of the gap nearly as well as the memorization score itself.",
-    kind="book",
-    source=_BOOK,
-    table=_MEASURES,
-    figure="fig-synthesis-prediction",
-    note="The estimate from 200 coins is biased upward where nothing is told, which blurs ranks. More coins "
-    "would decide it.",
-)
+    kind="book", source=_BOOK, table=_MEASURES, figure="fig-synthesis-prediction",
+    note="The estimate from 200 coins is biased upward where nothing is told, which blurs ranks. More coins would "
+    "decide it.",
+)  # fmt: skip
 def predictions_say_as_much(table: Table) -> Decision:
     """Memorization's rank correlation with the held-out share of the gap minus f-CMI's stays below .05."""
     decisions = []
@@ -160,15 +132,11 @@ def predictions_say_as_much(table: Table) -> Decision:
 
 
 @claim(
-    "synthesis/limit-finds-wrong-labels",
     "Among the measures, LIMIT's score finds wrong labels best.",
-    kind="book",
-    source=f"{_BOOK}, a pilot run",
-    table=_MEASURES,
-    figure="sec-synthesis-noise",
-    note="LIMIT's penalty was taken from part 1 and not tuned. More supersamples and other rates of noise "
-    "would decide it.",
-)
+    kind="book", source=f"{_BOOK}, a pilot run", table=_MEASURES, figure="sec-synthesis-noise",
+    note="LIMIT's penalty was taken from part 1 and not tuned. More supersamples and other rates of noise would "
+    "decide it.",
+)  # fmt: skip
 def limit_finds_wrong_labels(table: Table) -> Decision:
     """AUC for wrong labels of LIMIT's score minus that of SI, F-SI, the share of complexity and the loss exceeds 0."""
     frame = detection(table)
@@ -179,16 +147,12 @@ def limit_finds_wrong_labels(table: Table) -> Decision:
 
 
 @claim(
-    "synthesis/few-carry-the-gap",
     "A few memorized examples carry much of the gap.",
-    kind="book",
-    source=f"{_BOOK}, after Feldman and Zhang (2020)",
-    table=_MEASURES,
-    figure="sec-synthesis-gap",
+    kind="book", source=f"{_BOOK}, after Feldman and Zhang (2020)", table=_MEASURES, figure="sec-synthesis-gap",
     note="The threshold is ours, and depends on the test error. Larger training sets would show how the gap "
     "concentrates.",
-)
-def few_examples_carry_the_gap(table: Table) -> Decision:
+)  # fmt: skip
+def few_carry_the_gap(table: Table) -> Decision:
     """Clean labels: the tenth of the examples with the highest memorization carries more than a quarter of the gap."""
     size = int(2 * table.panel("clean")["n"].iloc[0])
     return exceeds(concentration(table, "clean"), 0.25, f"share of the gap, a tenth of {size} examples")
