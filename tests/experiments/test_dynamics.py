@@ -10,16 +10,16 @@ import pytest
 import torch
 
 from infocap import data, networks
-from infocap.experiments.catalogue import TABLES
-from infocap.experiments.profiles import load_profile
-from infocap.experiments.sample_information import dynamics, dynamics_figures
+from infocap.experiments.catalogue import CATALOGUE
+from infocap.experiments.sample_information import dynamics, results
 from infocap.experiments.sample_information.tasks import two_classes
 from infocap.experiments.streams import stream
 from infocap.study.cells import fields
 from infocap.study.tables import Table, interval
 from infocap.tangent import jacobian
 
-CELL = dynamics.Cell("fashion-mnist", (2, 4), 7, 16, n=6, m=5, shown=2, learning_rate=0.5, steps=40, seed=3)
+DYNAMICS = "sample_information/dynamics"
+CELL = dynamics.Cell("fashion-mnist", (2, 4), width=16, n=6, m=5, shown=2, learning_rate=0.5, steps=40, seed=3, side=7)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -115,44 +115,25 @@ def test_accuracy_counts_sides_of_one_half():
 
 def test_the_table_is_json_repeats_and_has_a_cell_for_each_width_seed_and_rate():
     assert json.loads(json.dumps(row(), allow_nan=False)) == row() == dynamics.measure(CELL)
-    cells = dynamics.cells(load_profile("quick"))
+    cells = CATALOGUE.load_profile("quick").cells(DYNAMICS)
     usual = [cell for cell in cells if cell.learning_rate == 0.5]
     assert len(set(cells)) == len(cells) == 11
     assert {(cell.width, cell.seed) for cell in usual} == {(w, s) for w in (64, 256, 1024) for s in (0, 1, 2)}
     assert [(c.width, c.learning_rate) for c in cells if c not in usual] == [(1024, 1.9), (1024, 2.1)]
-    assert TABLES["sample_information/dynamics"] is dynamics
-    for cell in dynamics.cells(load_profile("smoke")):
+    assert CATALOGUE.tables[DYNAMICS] is dynamics
+    for cell in CATALOGUE.load_profile("smoke").cells(DYNAMICS):
         assert json.dumps(dynamics.measure(cell), allow_nan=False)
 
 
-@cache
-def smoke_table():
-    cells = dynamics.cells(load_profile("smoke"))
-    cells.append(dataclasses.replace(cells[0], seed=1))
-    rows = [fields(cell) | dynamics.measure(cell) for cell in cells]
-    return Table("sample_information/dynamics", "smoke", pd.DataFrame(rows))
-
-
-@pytest.mark.parametrize("name", ["predictions", "losses", "modes", "what_is_fitted", "rates"])
-def test_figures_draw_both_trainings_and_name_the_profile(name):
-    figure = getattr(dynamics_figures, name)(smoke_table())
-    assert "smoke profile" in figure.get_supxlabel()
-    assert all(axes.get_ylabel() and axes.lines for axes in figure.axes)
-
-
-def test_the_figure_of_predictions_shows_the_narrowest_and_the_widest_network():
-    figure = dynamics_figures.predictions(smoke_table())
-    assert [axes.get_title() for axes in figure.axes] == ["4 hidden units", "16 hidden units"]
-    row = smoke_table().frame.iloc[0]
-    assert figure.axes[0].lines[0].get_ydata() == pytest.approx(row["linear_predictions"][0])
-    assert figure.axes[0].lines[1].get_ydata() == pytest.approx(row["real_predictions"][0])
-
-
 def test_means_by_width_leave_out_the_other_rates():
-    rows = dynamics_figures.by_width(smoke_table())
+    cells = CATALOGUE.load_profile("smoke").cells(DYNAMICS)
+    cells.append(dataclasses.replace(cells[0], seed=1))
+    frame = pd.DataFrame([fields(cell) | dynamics.measure(cell) for cell in cells])
+    rows = results.by_width(frame)
     assert rows["width"].tolist() == [4, 16] and rows["runs"].tolist() == [2, 1]
-    frame = smoke_table().frame
     errors = [values[-1] for values in frame.loc[frame["width"] == 4, "prediction_error"]]
     assert rows["prediction error"][0] == pytest.approx(np.mean(errors))
     low, high = interval(errors)
     assert rows["95 % interval"].tolist() == [f"{max(low, 0):.3f} to {high:.3f}", "–"]
+    kept = results.last_step(Table(DYNAMICS, "smoke", frame))
+    pd.testing.assert_frame_equal(results.by_width(kept), rows)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from infocap.bounds import Bound, complementary_selectors, fcmi_bound, registry, row_information
+from infocap.bounds import Bound, SupersampleRuns, complementary_selectors, fcmi_bound, registry, row_information
 from infocap.experiments.catalogue import CATALOGUE
 from infocap.experiments.generalization import claims, results, toys
 from infocap.study.claims import Verdict, claims_of, decide
@@ -191,3 +191,27 @@ def test_the_exact_gap_of_the_mean_of_labels():
         assert row["expected gap"] == pytest.approx(1 / (2 * n))
         assert row["expected squared gap"] == pytest.approx((3 * n - 2) / (4 * n**3))
         assert row["bound"] >= row["expected gap"] and row["squared bound"] >= row["expected squared gap"]
+
+
+def test_a_bound_of_ones_own_stands_beside_the_others(truth):
+    def mine(runs):
+        return 2 * runs.test_error
+
+    one = results.largest(truth, "hard")
+    assert one.selectors.shape[-1] == 250
+    frame = results.bounds(one, mine)
+    assert len(frame) == len(registry.BOUNDS) + 1 and frame["name"].iloc[-1] == "mine"
+    assert frame["mean"].iloc[-1] == pytest.approx(2 * float(one.test_error.mean()))
+    assert frame["mean"].iloc[:-1].tolist() == pytest.approx(results.bounds(one)["mean"].tolist(), nan_ok=True)
+
+
+def test_pairs_of_rows_know_what_single_rows_do_not():
+    """Row 0 tells its own coin; rows 1 and 2 both tell the sum of their coins, which is nothing for each alone."""
+    selectors = toys.all_selectors(3)
+    own, sums = selectors[:, 0], selectors[:, 1] ^ selectors[:, 2]
+    predictions = torch.stack([own, sums, sums], 1)[..., None].expand(-1, -1, 2)
+    runs = SupersampleRuns(selectors[None], predictions[None], torch.zeros(1, 3, 2, dtype=torch.long), 2)
+    rows = results.pairs_of_rows(runs).set_index(["row", "other"])[["apart", "together"]] / np.log(2)
+    assert rows.loc[(0, 1)].tolist() == pytest.approx([1, 1])
+    assert rows.loc[(0, 2)].tolist() == pytest.approx([1, 1])
+    assert rows.loc[(1, 2)].tolist() == pytest.approx([0, 1])

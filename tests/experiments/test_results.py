@@ -1,13 +1,17 @@
 """Choices, summaries and figures of part 1, on made-up results: no network is trained."""
 
+import ast
 from dataclasses import asdict
+from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 
 from infocap.experiments.catalogue import CATALOGUE, Book
 from infocap.experiments.noisy_labels import results
+from infocap.study import plots
 from infocap.study.cells import fields
 from infocap.study.store import Record
 from infocap.study.tables import NotRun, Table
@@ -17,6 +21,8 @@ NUMBERS = [
     "final_accuracy", "selected_accuracy", "peak_accuracy", "final_validation_accuracy", "memorized_fraction",
     "memorized_information", "auc", "auc_selected", "precision_at_100", "precision_at_100_selected", "realized_rate",
 ]  # fmt: skip
+
+CHAPTER = Path(__file__).parents[2] / "book" / "noisy_labels" / "limit.ipynb"
 
 
 @pytest.fixture(scope="module")
@@ -200,3 +206,53 @@ def test_the_most_suspicious_image_comes_first():
     assert found[["given", "true"]].values.tolist() == [
         ["Dress", "Ankle boot"], ["Trouser", "T-shirt/top"], ["Ankle boot", "Dress"],
     ]  # fmt: skip
+
+
+def drawn(table, *names):
+    """Runs cells of the chapter on made-up results, and returns what the last one shows."""
+    cells = {cell.id: cell.source for cell in nbformat.read(CHAPTER, as_version=4).cells}
+    known = {"training": table, "profile": "smoke", "results": results, "plots": plots, "Markdown": str}
+    for name in ("main-rows", "drawing", "curves-drawing", *names):
+        body = ast.parse(cells[name]).body
+        last = body.pop() if isinstance(body[-1], ast.Expr) else None
+        exec(compile(ast.Module(body, []), name, "exec"), known)
+        shown = last and eval(compile(ast.Expression(last.value), name, "eval"), known)
+    return shown
+
+
+def names_of(axes):
+    return [text.get_text().replace("\n", " ") for text in axes.get_yticklabels()]
+
+
+def test_the_figure_of_options_compares_like_with_like(table):
+    """Each option stands beside the line with the same method and hyper-parameters, and without it."""
+    [axes] = drawn(table, "options-figure").axes
+    names = names_of(axes)
+    options = [name for name in names if name.endswith(("sampled 0.1", "warm-up 5", "initialized"))]
+    assert len(options) == 4
+    without = {", ".join(name.split(", ")[:2]) for name in options}
+    assert set(names) - set(options) == without and all("β=" in name for name in without)
+
+
+@pytest.mark.parametrize(
+    "cell, titles",
+    [
+        ("main-figure", [""]),
+        ("pair-figure", ["n = 160, noise rate 0.4", "n = 200, noise rate 0.4"]),
+        ("beta-figure", 2 * ["n = 160, noise rate 0.5"] + 2 * ["n = 160, noise rate 0.8"]),
+        ("small-figure", ["", ""]),
+    ],
+)
+def test_figures_draw_one_setting_and_several(table, cell, titles):
+    figure = drawn(table, cell)
+    assert [axes.get_title() for axes in figure.axes] == titles
+    assert figure.get_supxlabel().startswith("profile smoke; ") and figure.axes[-1].get_xlabel()
+    figure.canvas.draw()
+
+
+def test_the_main_figure_shows_each_method_once_without_controls(table):
+    [axes] = drawn(table, "main-figure").axes
+    assert len(names_of(axes)) == table.panel("main")["method"].nunique()
+    assert not any(word in name for name in names_of(axes) for word in ("dropout", "sampled", "decay", "noise"))
+    bold = {text.get_text().split()[0] for text in axes.get_yticklabels() if text.get_fontweight() == "bold"}
+    assert bold == {"LIMIT"}

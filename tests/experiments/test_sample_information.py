@@ -1,22 +1,29 @@
 """Retraining and toys of part 2: rules and summaries on made-up tables, and the forces of the toys on small cells."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from infocap.experiments.catalogue import CLAIMS, TABLES
-from infocap.experiments.profiles import load_profile
-from infocap.experiments.sample_information import results, retraining, retraining_figures, toys
+from infocap.experiments.catalogue import CATALOGUE
+from infocap.experiments.sample_information import results, retraining, toys
 from infocap.study.cells import fields
 from infocap.study.claims import NotRun, Verdict, decide
-from infocap.study.tables import Table, write
+from infocap.study.tables import Table
 
-PROFILE = load_profile("quick")
-BY_NAME = {claim.name.removeprefix("sample-information/"): claim for claim in CLAIMS}
+PROFILE = CATALOGUE.load_profile("quick")
+BY_NAME = {claim.name.removeprefix("sample-information/"): claim for claim in CATALOGUE.claims}
 RETRAINING, TOYS = "sample_information/retraining", "sample_information/toys"
 METHODS = ["linearized", "linearized, to the end", "influence, damping 0.01", "influence, damping 0.1"]
+
+
+def table_of(name, rows, cells):
+    """Made-up rows for some cells of the profile; a panel lacks those that are left out."""
+    panels = {
+        panel: [cells.index(cell) if cell in cells else None for cell in held.cells]
+        for panel, held in PROFILE.panels[name].items()
+    }
+    return Table(name, "quick", pd.DataFrame(rows), panels=panels)
 
 
 def correlated(real, correlation, random):
@@ -28,11 +35,11 @@ def correlated(real, correlation, random):
     return correlation * real + np.sqrt(1 - correlation**2) * other / other.std()
 
 
-def retraining_table(**change):
+def retraining_table(without=None, **change):
     """Every claim on networks is true; ``change`` sets correlations of the linearization or of a method."""
     random = np.random.default_rng(0)
-    rows = []
-    for cell in retraining.cells(PROFILE):
+    rows, cells = [], [cell for cell in PROFILE.cells(RETRAINING) if cell.panel != without]
+    for cell in cells:
         wanted = {
             "64": 0.5, "256": 0.95, "512": 0.99, "1024": 0.99, "cnn": 0.1, "pretrained": 0.9, "ridge": 0.03,
             "to the end": 0.3, "influence": 0.8,
@@ -44,13 +51,13 @@ def retraining_table(**change):
         values = {name: correlated(real, value, random).tolist() for name, value in by_method.items()}
         scores = {"weights": values, "predictions": values, "real_weights": real.tolist()}
         rows.append(fields(cell) | scores | {"real_predictions": real.tolist(), "prediction_error": 0.1})
-    return Table(RETRAINING, "quick", pd.DataFrame(rows))
+    return table_of(RETRAINING, rows, cells)
 
 
 def toys_table(**change):
     wanted = {"exact": 1e-12, "fisher": 1e-12, "steady_state": 0.01, "information": 0.5} | change
-    rows = []
-    for cell in toys.cells(PROFILE):
+    rows, cells = [], PROFILE.cells(TOYS)
+    for cell in cells:
         numbers = {
             "exact": dict.fromkeys(("weight_error", "prediction_error", "residual_error"), wanted["exact"]),
             "fisher": {"error": wanted["fisher"]},
@@ -63,11 +70,11 @@ def toys_table(**change):
             },
         }[cell.toy]  # fmt: skip
         rows.append(fields(cell) | numbers)
-    return Table(TOYS, "quick", pd.DataFrame(rows))
+    return table_of(TOYS, rows, cells)
 
 
 def verdict(name, table):
-    return decide(BY_NAME[name], table, PROFILE).verdict
+    return decide(BY_NAME[name], table).verdict
 
 
 ON_SEEDS = [
@@ -115,15 +122,14 @@ def test_every_claim_of_these_tables_is_tested_here():
 
 
 def test_an_unfinished_panel_is_not_run():
-    table = retraining_table()
-    less = Table(table.name, table.profile, table.frame[table.frame["panel"] != "ridge"])
+    less = retraining_table(without="ridge")
     assert verdict("regularization-helps", less) == Verdict.NOT_RUN
     with pytest.raises(NotRun, match="panel ridge: 0 of 6"):
-        results.panel(less, PROFILE, "ridge")
+        results.panel(less, "ridge")
 
 
 def test_correlations_are_those_of_the_rows():
-    rows = results.panel(retraining_table(), PROFILE, "width")
+    rows = results.panel(retraining_table(), "width")
     table = results.agreement(rows)
     assert len(table) == len(rows) * 2 * len(METHODS)
     one = table[(table["width"] == 512) & (table["seed"] == 2) & (table["method"] == "linearized")]
@@ -133,7 +139,7 @@ def test_correlations_are_those_of_the_rows():
 
 
 def test_beside_the_paper_stands_the_same_network():
-    lines = results.beside_the_paper(retraining_table(), PROFILE)
+    lines = results.beside_the_paper(retraining_table())
     assert lines["network"].value_counts().to_dict() == {
         "fully connected": 4, "convolutional": 2, "convolutional, pretrained": 2,
     }  # fmt: skip
@@ -143,7 +149,7 @@ def test_beside_the_paper_stands_the_same_network():
 
 
 def test_a_constant_score_has_no_correlation():
-    rows = results.panel(retraining_table(), PROFILE, "width").head(1)
+    rows = results.panel(retraining_table(), "width").head(1)
     rows.iloc[0]["weights"]["linearized"][:] = [1.0] * len(rows.iloc[0]["real_weights"])
     table = results.agreement(rows)
     assert table[(table["target"] == "weights") & (table["method"] == "linearized")]["pearson"].isna().all()
@@ -152,25 +158,8 @@ def test_a_constant_score_has_no_correlation():
 def test_the_bound_is_that_of_a_loss_between_zero_and_one():
     rows = results.bound(toys_table(information=0.5))
     np.testing.assert_allclose(rows["bound"], 0.5 / rows["sigma"])
-    np.testing.assert_allclose(rows["gap"], 0.1 - 0.001 * (PROFILE.sample_information.toys.draws - 1) / 2)
+    np.testing.assert_allclose(rows["gap"], 0.1 - 0.001 * (len(PROFILE.panels[TOYS]["bound"].cells) - 1) / 2)
     assert (rows["gap_low"] < rows["gap"]).all()
-
-
-def test_figures_draw_what_the_tables_hold():
-    rows = results.panel(retraining_table(), PROFILE, "width")
-    table = results.agreement(rows)
-    figures = [
-        retraining_figures.scatter(rows, "quick"),
-        retraining_figures.by_width(table, "quick"),
-        retraining_figures.methods(table[table["width"] == 512], "quick"),
-        retraining_figures.bounds(results.bound(toys_table()), "quick"),
-        retraining_figures.steady_state(results.toy(toys_table(), "steady_state"), "quick"),
-    ]
-    assert all(isinstance(figure, plt.Figure) for figure in figures)
-    points = sum(len(part.get_offsets()) for axis in figures[0].axes for part in axis.collections)
-    assert points == 2 * 3 * PROFILE.sample_information.retraining.width.left_out
-    shown = [text.get_text() for text in figures[2].axes[0].get_yticklabels()]
-    assert shown == METHODS[::-1]
 
 
 def test_force_in_weight_space_solves_the_problem_it_names():
@@ -194,22 +183,21 @@ def test_force_in_weight_space_solves_the_problem_it_names():
 
 @pytest.mark.parametrize("toy", ["exact", "fisher"])
 def test_small_toys_agree(toy):
-    cells = [cell for cell in toys.cells(load_profile("smoke")) if cell.toy == toy]
+    cells = CATALOGUE.load_profile("smoke").panels[TOYS][toy].cells
     worst = [max(v for k, v in toys.measure(cell).items() if k.endswith("error")) for cell in cells[:2] + cells[-1:]]
     assert max(worst) < 1e-8
 
 
 def test_tables_are_in_the_catalogue():
-    assert TABLES[RETRAINING] is retraining
-    assert TABLES[TOYS] is toys
+    assert CATALOGUE.tables[RETRAINING] is retraining
+    assert CATALOGUE.tables[TOYS] is toys
 
 
-def test_peers_are_means_over_seeds_in_the_stored_order(tmp_path):
+def test_peers_are_means_over_seeds_in_the_stored_order():
     line = {"package": "ours", "version": "1", "method": "exact", "needs": "nothing", "spearman": 0.5}
     rows = [line | {"seed": seed, "pearson": 0.9 + 0.02 * seed, "seconds": 2.0} for seed in (0, 1, 2)]
     rows += [line | {"package": "theirs", "version": "2", "seed": 0, "pearson": 0.1, "seconds": 0.25}]
-    write(Table("peers", "quick", pd.DataFrame(rows)), tmp_path / "peers.json")
-    shown = results.peers(tmp_path / "peers.json")
+    shown = results.peers(Table("peers", "quick", pd.DataFrame(rows)))
     assert shown["package"].tolist() == ["ours 1", "theirs 2"]
     assert shown["Pearson"].tolist() == ["0.920 ±\xa00.050", "0.100"]
     assert shown["seconds"].tolist() == ["2.00 ±\xa00.00", "0.25"]

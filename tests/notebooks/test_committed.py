@@ -219,9 +219,7 @@ def test_chapters_say_what_they_teach_and_sum_up(path):
     assert re.search(
         r"^:::\{admonition\} What you will learn\n:class: note\n\n(- .+\n)+\n\*\*Before you start\.\*\* ", first, re.M
     )
-    assert [
-        cell for cell in cells(path, "code") if "book.time_to_run(" in cell.source and "remove-input" in tags(cell)
-    ]
+    assert [cell for cell in cells(path, "code") if "book.time_to_run(" in cell.source and "remove-input" in tags(cell)]
     summary = re.search(r"^:::\{admonition\} Summary\n:class: tip\n\n(?:- .+\n)+\n((?:.*\n)+?):::$", last, re.M)[1]
     names = re.findall(r"^\*\*(\w+)\.\*\*", summary, re.M)
     assert names == ["Paper", "Library", "Exercises", "Next"]
@@ -269,7 +267,7 @@ def test_exercises_have_marked_solutions_and_grading_metadata(path):
 LIVE = {"distillation_loss", "fit", "fit_many", "leave_one_out", "limit_losses", "ntk"}  # what trains or measures
 
 
-@pytest.mark.parametrize("path", [*CHAPTERS, *BOOK.glob("synthesis/*.ipynb")], ids=str)
+@pytest.mark.parametrize("path", STORY, ids=str)
 def test_chapters_show_their_experiment(path):
     """One real run in the page's own code on real images, and the code that made the tables, taken from its source."""
     code = [cell for cell in cells(path, "code") if not {"remove-cell", "remove-input"} & set(tags(cell))]

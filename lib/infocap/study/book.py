@@ -249,7 +249,7 @@ class Book:
 
     def _of(self, name: str, table: Table, recipes: Mapping[str, Panel] | None = None) -> BookTable:
         recipes = self.profile.panels[name] if recipes is None else recipes
-        return BookTable(**vars(table), module=self.catalogue.tables[name], recipes=recipes)
+        return BookTable(**vars(table), module=self.catalogue.tables.get(name), recipes=recipes)
 
     def verdicts(self, part: str | None = None, names: Sequence[str] = ()) -> pd.DataFrame:
         """The claims and what decides them.

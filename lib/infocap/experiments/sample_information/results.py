@@ -1,7 +1,5 @@
 """What do the tables of part 2 say? Selections and reductions of their rows that chapters, claims and figures share."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -9,7 +7,7 @@ from scipy import stats
 from infocap.experiments.sample_information import toys
 from infocap.experiments.sample_information.methods import METHODS
 from infocap.experiments.sample_information.tasks import task_name
-from infocap.study.tables import Table, interval, read, value_text
+from infocap.study.tables import Table, interval, value_text
 
 __all__ = [
     "TARGETS", "agreement", "areas", "areas_by_task", "beside_the_paper", "best_influence", "bound", "by_width",
@@ -127,9 +125,9 @@ def beside_the_paper(table: Table) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def peers(path: str | Path) -> pd.DataFrame:
+def peers(table: Table) -> pd.DataFrame:
     """The stored table of tests/bench/peers: one line per package and method, means over seeds with half intervals."""
-    rows = read(path).frame
+    rows = table.frame
     return pd.DataFrame(
         [
             {
