@@ -158,15 +158,14 @@ def plan(cell: Cell, teacher: Teacher) -> Iterator[tuple[Entry, tuple[int, ...],
     tried = False
     for axis, group in groupby(entries, partial(_axis, cell)):
         for value, entry in product(getattr(cell, axis) if axis else [None], list(group)):
-            tried, options = True, {}
-            for key, field in entry.options.items():
-                if key not in ("asked", "kernel", "side"):
-                    named = isinstance(field, str) and field != axis
-                    known = getattr(cell if hasattr(cell, field) else teacher, field) if named else field
-                    options[key] = value if field == axis else known
-            side = entry.options.get("side", False)
-            seeds = cell.student_seeds[:1] if side else cell.student_seeds
-            yield entry, seeds, entry.options.get("kernel", not side), options
+            tried, options = True, {key: stated for key, stated in entry.options.items() if key != "asked"}
+            side = options.pop("side", False)
+            with_kernel = options.pop("kernel", not side)
+            for key, stated in options.items():
+                if isinstance(stated, str):
+                    holder = cell if hasattr(cell, stated) else teacher
+                    options[key] = value if stated == axis else getattr(holder, stated)
+            yield entry, cell.student_seeds[:1] if side else cell.student_seeds, with_kernel, options
     if not tried:
         fields = "temperatures, stopped, periods or squared"
         raise ValueError(f"methods: got {', '.join(cell.methods)} with nothing to try; accepted: with {fields} stated")
