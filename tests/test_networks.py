@@ -210,6 +210,8 @@ def test_a_function_of_ones_own_is_found_while_it_is_lent_and_not_after():
     with NETWORKS.lent("mine", linear):
         net = build_for("mine", WIDE, 3, seed=0, dropout=0.5)
         assert same(net, seeded(lambda: linear(WIDE, 3), 0)) and same(net, build("mine", 3, seed=0, image=WIDE))
+    with NETWORKS.lent("mine", lambda image, classes: linear(image, classes)):  # whatever it calls the second
+        assert same(build_for("mine", WIDE, 3, seed=0), net)
     for again in (lambda: build_for("mine", WIDE, 3), lambda: build("mine", 3)):
         with pytest.raises(ValueError, match="name: no network 'mine'"):
             again()
