@@ -1,6 +1,7 @@
 """Small tables of a run: what the book stores, and that what it has stored can be read and is small."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -9,10 +10,12 @@ import pytest
 from infocap.experiments import kept
 from infocap.experiments.catalogue import CATALOGUE
 from infocap.study.cells import fields as cell_fields
+from infocap.study.keep import keep as keep_of
 from infocap.study.store import Record, Store
 from infocap.study.sweep import sweep
 from infocap.study.tables import Table, read
 
+keep = partial(keep_of, CATALOGUE)
 STORED = sorted((Path(__file__).parents[2] / "book" / "results" / "full").glob("*_*.json"))
 
 
@@ -21,7 +24,7 @@ def test_what_is_finished_is_written_and_nothing_computed(tmp_path):
     task = CATALOGUE.work("distillation/flips", profile)[0]
     result = {"rates": [0.0, 0.5], "adjusted": [1.0, float("nan")]}
     store.put(task.key, Record(task.table, {"panel": "small"}, result, {"device": "cpu", "seconds": 1.0}, {}))
-    files = kept.keep(profile, store, tmp_path / "kept")
+    files = keep(profile, store, tmp_path / "kept")
     assert [file.name for file in files] == ["distillation_flips.json", "scorecard.json"]
     [row] = read(files[0]).frame.to_dict("records")
     assert row.items() >= {"panel": "small", "rates": [0.0, 0.5], "adjusted": [1.0, None]}.items()
@@ -42,18 +45,18 @@ def test_what_another_run_has_stored_stays(tmp_path):
         store = Store(tmp_path / run)
         for task in chosen:
             store.put(task.key, record(task, [float(len(run))], 2.0, run))
-        kept.keep(profile, store, folder)
+        keep(profile, store, folder)
     table = read(folder / "distillation_flips.json")
     assert table.frame["seed"].tolist() == [task.cell.seed for task in tasks]
     assert table.frame["adjusted"].tolist() == [[5.0], [6.0], [6.0]]
     facts = table.provenance
     assert (facts["finished"], facts["seconds"], facts["commit"]) == (3, 6.0, ["first", "second"])
     assert facts["cells"] == len(CATALOGUE.work("distillation/flips", profile)) and facts["device"] == "cpu"
-    contents = [file.read_bytes() for file in kept.keep(profile, store, folder)]
-    assert [file.read_bytes() for file in kept.keep(profile, store, folder)] == contents
+    contents = [file.read_bytes() for file in keep(profile, store, folder)]
+    assert [file.read_bytes() for file in keep(profile, store, folder)] == contents
     store = Store(tmp_path / "third")
     store.put(tasks[0].key, record(tasks[0], [0.0], 1.0, "third"))
-    kept.keep(profile, store, folder)
+    keep(profile, store, folder)
     facts = read(folder / "distillation_flips.json").provenance
     assert (facts["finished"], facts["seconds"], facts["commit"]) == (3, 5.0, ["second", "third"])
 
@@ -67,7 +70,7 @@ def test_another_file_in_its_place_is_refused_before_any_is_written(name, conten
     folder.mkdir()
     (folder / name).write_text(content)
     with pytest.raises(ValueError, match=f"{name}: .*accepted: "):
-        kept.keep(profile, store, folder)
+        keep(profile, store, folder)
     assert [(file.name, file.read_text()) for file in folder.iterdir()] == [(name, content)]
 
 
@@ -76,25 +79,25 @@ def test_runs_of_two_profiles_are_not_mixed(tmp_path):
         profile, store = CATALOGUE.load_profile(name), Store(tmp_path / name)
         task = CATALOGUE.work("distillation/flips", profile)[0]
         store.put(task.key, record(task, [1.0], 1.0, "now"))
-    kept.keep(CATALOGUE.load_profile("smoke"), Store(tmp_path / "smoke"), tmp_path)
+    keep(CATALOGUE.load_profile("smoke"), Store(tmp_path / "smoke"), tmp_path)
     with pytest.raises(ValueError, match="distillation_flips.json: accepted: rows of distillation/flips in quick with"):
-        kept.keep(profile, store, tmp_path)
+        keep(profile, store, tmp_path)
 
 
 def test_a_verdict_stays_until_another_run_can_give_it(tmp_path):
     profile, folder = CATALOGUE.load_profile("smoke"), tmp_path / "kept"
-    kept.keep(profile, Store(tmp_path / "none"), folder)
+    keep(profile, Store(tmp_path / "none"), folder)
     path = folder / "scorecard.json"
     rows = json.loads(path.read_text())
     assert rows == []  # nothing was run
     earlier = [{"claim": claim.name, "profile": "smoke", "verdict": "partly"} for claim in CATALOGUE.claims[1:3]]
     path.write_text(json.dumps(earlier))
-    kept.keep(profile, Store(tmp_path / "none"), folder)
+    keep(profile, Store(tmp_path / "none"), folder)
     assert json.loads(path.read_text()) == earlier
     store = Store(tmp_path / "store")
     for name in ("noisy_labels/toys", "sample_information/toys"):
         sweep(CATALOGUE.work(name, profile), {name: CATALOGUE.tables[name].measure}, store, jobs=1, progress=False)
-    kept.keep(profile, store, folder)
+    keep(profile, store, folder)
     again = {row["claim"]: row["verdict"] for row in json.loads(path.read_text())}
     assert set(again) >= {row["claim"] for row in earlier} and len(again) > 2
     assert again[CATALOGUE.claims[1].name] != "partly"

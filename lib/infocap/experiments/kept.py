@@ -6,11 +6,10 @@ thousands, some of them large, so of some tables they are reduced to what the ch
 ``evidence``, on which verdicts rest, are whole.
 """
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pandas as pd
 import typer
@@ -18,14 +17,11 @@ import typer
 from infocap.experiments.catalogue import CATALOGUE
 from infocap.experiments.generalization.results import finished_sizes
 from infocap.experiments.sample_information.results import last_step
-from infocap.study import stored
-from infocap.study.claims import Verdict, scorecard
-from infocap.study.profiles import Profile
-from infocap.study.scorecard import to_json
+from infocap.study.keep import keep
 from infocap.study.store import Store
 from infocap.study.tables import Table
 
-__all__ = ["REDUCED", "keep"]
+__all__ = ["REDUCED"]
 
 
 def _scalars(table: Table) -> pd.DataFrame:
@@ -42,48 +38,6 @@ REDUCED: dict[str, Callable[[Table], pd.DataFrame]] = {  # of the profile full; 
 }
 
 
-def keep(profile: Profile, store: Store, folder: str | Path) -> list[Path]:
-    """Writes ``scorecard.json`` and the files of each table that has finished cells.
-
-    Args:
-        profile: Decides which cells there are.
-        store: Holds the finished ones; nothing is computed.
-        folder: Receives the files; a table ``part/name`` becomes ``part_name.json``, with arrays ``part_name.npz``.
-
-    Returns:
-        The files that were written.
-
-    Raises:
-        ValueError: A file of the folder holds something else, such as another profile; nothing was written then.
-        OSError: A file cannot be written.
-    """
-    folder, files = Path(folder), {}
-    for name in CATALOGUE.tables:
-        work = CATALOGUE.work(name, profile)
-        found = [(task, record) for task in work if task.key and (record := store.get(task.key))]
-        if found:
-            reduce = REDUCED.get(name) if profile.name == "full" else None
-            files |= stored.export(name, profile.name, work, found, folder, reduce)
-    tables = {name: CATALOGUE.collect(name, profile, store) for name in CATALOGUE.tables}
-    path = folder / "scorecard.json"
-    verdicts = _verdicts(json.loads(to_json(scorecard(CATALOGUE.claims, tables))), path)
-    files[path] = f"{json.dumps(verdicts, indent=1, allow_nan=False)}\n".encode()
-    return stored.save(files)
-
-
-def _verdicts(rows: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
-    """The rows that decide, and those of the file where nothing was run for them."""
-    profile = rows[0]["profile"]
-    try:
-        before = json.loads(path.read_bytes()) if path.exists() else []
-        found = {row["claim"]: row for row in [*before, *rows] if row["verdict"] != Verdict.NOT_RUN}
-        if {row["profile"] for row in found.values()} - {profile}:
-            raise ValueError
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{path}: accepted: verdicts of the profile {profile}, or no file") from None
-    return [found[row["claim"]] for row in rows if row["claim"] in found]
-
-
 def main(
     profile: Annotated[str, typer.Option(help="smoke, quick, evidence or full")] = "full",
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="repeatable")] = None,
@@ -92,7 +46,8 @@ def main(
 ) -> None:
     """Writes the rows and verdicts of the cells that the store holds; computes nothing."""
     chosen = CATALOGUE.load_profile(profile, settings or [])
-    for file in keep(chosen, Store(store), folder or Path("book/results") / profile):
+    reduced = REDUCED if profile == "full" else {}
+    for file in keep(CATALOGUE, chosen, Store(store), folder or Path("book/results") / profile, reduced):
         print(f"{file}: {file.stat().st_size / 1e3:.0f} kB")
 
 
