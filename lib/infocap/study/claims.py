@@ -23,7 +23,7 @@ from infocap.study.provenance import listed
 from infocap.study.tables import NotRun, Table, interval
 
 __all__ = [
-    "Claim", "Decision", "Estimate", "NotRun", "Verdict", "agrees", "claim", "claims_of", "decide", "exceeds", "holds",
+    "Claim", "Decision", "Estimate", "Verdict", "agrees", "claim", "claims_of", "decide", "exceeds", "holds",
     "in_each", "scorecard", "stays_below", "within",
 ]  # fmt: skip
 
