@@ -100,9 +100,10 @@ class Registry:
                 return entries[name]
         self._complete_now()
         if name not in self._entries:
-            near = get_close_matches(str(name), self._entries, 1)
+            shown = str(name)[:80]
+            near = get_close_matches(shown, self._entries, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"{self.kind}: no {self.kind} {name!r}; accepted: {', '.join(self)}{hint}")
+            raise ValueError(f"{self.kind}: no {self.kind} {shown!r}; accepted: {', '.join(self)}{hint}")
         return self._entries[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -238,7 +238,17 @@ def error_of(catalogue, monkeypatch, *words):
 def test_a_full_disk_stops_a_sweep_and_keeps_what_is_finished(catalogue, monkeypatch, tmp_path, capsys, jobs):
     get_reusable_executor().shutdown(wait=True)  # a pool of an earlier test would not know the package
     store = Store(tmp_path / "store")
-    words = ["sweep", "--profile", "smoke", "--set", "xs=[1, 2, 50000, 3]", "--jobs", jobs, "--store", store.root]
+    words = [
+        "sweep",
+        "--profile",
+        "smoke",
+        "--set",
+        "toy.table.main.xs=[1, 2, 50000, 3]",
+        "--jobs",
+        jobs,
+        "--store",
+        store.root,
+    ]
     with limited(resource.RLIMIT_FSIZE, 100_000):  # the result of the third cell is larger
         error = error_of(catalogue, monkeypatch, *words)
     assert error == (
@@ -288,7 +298,7 @@ def test_a_read_only_store_serves_what_it_has(catalogue, monkeypatch, tmp_path, 
         monkeypatch.setattr(store_module.os, "access", lambda path, mode: False)
     assert error_of(catalogue, monkeypatch, *words) == ""
     assert "reused 3, computed 0" in capsys.readouterr().out
-    error = error_of(catalogue, monkeypatch, *words, "--set", "xs=[1, 7]")
+    error = error_of(catalogue, monkeypatch, *words, "--set", "toy.table.main.xs=[1, 7]")
     assert error.startswith(f"error: store: cannot write to {tmp_path / 'store'} (it is read-only)")
     assert len(list(Store(tmp_path / "store"))) == 3
     (tmp_path / "store").chmod(0o755)
