@@ -136,7 +136,7 @@ def test_html_is_folded_and_holds_the_text(student):
         "infocap.training.loop#Fit",
         "infocap.noise#corrupt",
     }
-    assert shown[1].a["data-source"] == "infocap.training#fit" and shown[1].a.get_text() == ""
+    assert shown[1].a["data-source"] == "infocap.training.loop#fit" and shown[1].a.get_text() == ""
     assert not page.select("[href], [id]")  # no address before the pages are rendered
 
 

@@ -1,7 +1,7 @@
 """What does the book keep of a run that its readers cannot repeat in minutes?
 
 Rows of finished cells lie under version control in ``book/results/<profile>``: one JSON file per table, each row with
-the stamp of its cell, and one file of arrays beside it, packed, without pickle. Where the store has no result of a
+the stamp of its cell, and one file of packed arrays beside it, numbers only. Where the store has no result of a
 cell, its stored row counts instead, found by the cell's fields.
 
 Conventions: a study of days runs in parts, on several machines and at several commits, so what a new export does not
