@@ -8,8 +8,8 @@ import pytest
 
 from infocap.experiments.catalogue import CATALOGUE
 from infocap.experiments.distillation import claims, results, supervision, training
-from infocap.study.claims import NotRun, Verdict, claims_of, decide
-from infocap.study.tables import Table
+from infocap.study.claims import Verdict, claims_of, decide
+from infocap.study.tables import NotRun, Table
 
 QUICK = CATALOGUE.load_profile("quick")
 BY_NAME = {claim.name.removeprefix("distillation/"): claim for claim in claims_of(claims)}

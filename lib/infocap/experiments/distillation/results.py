@@ -5,8 +5,7 @@
 
 import pandas as pd
 
-from infocap.study.claims import NotRun
-from infocap.study.tables import Table, value_text
+from infocap.study.tables import NotRun, Table, value_text
 
 __all__ = [
     "METHOD_NAMES", "accuracies", "by_teacher", "collapsed", "compared", "complexities", "conditions", "coverage",
