@@ -17,9 +17,9 @@ from infocap.study.book import Book
 from infocap.study.tables import NotRun, Table, summarize, value_text
 
 __all__ = [
-    "at_the_end", "best", "best_label", "chosen", "comparison", "coverage", "detection", "histories", "in_lines", "labelled", "main",
-    "middle", "options", "panel", "ranking_text", "report", "runs", "setting_text", "settings", "suspicious",
-    "value_text",
+    "at_the_end", "best", "best_label", "chosen", "comparison", "coverage", "detection", "histories", "in_lines",
+    "labelled", "main", "middle", "options", "panel", "ranking_text", "report", "runs", "setting_text", "settings",
+    "suspicious", "value_text",
 ]  # fmt: skip
 
 COLUMNS = {
