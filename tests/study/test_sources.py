@@ -132,8 +132,11 @@ def test_html_is_folded_and_holds_the_text(student):
     ]
     assert not page.select("details[open], summary a")
     assert {tag.name for tag in page.find_all()} == {"details", "summary", "div", "pre", "code", "span", "a"}
-    assert {link["data-source"] for link in shown[0].find_all("a")} == {"infocap.training#Fit", "infocap.noise#corrupt"}
-    assert shown[1].a["data-source"] == "infocap.training#fit" and shown[1].a.get_text() == ""
+    assert {link["data-source"] for link in shown[0].find_all("a")} == {
+        "infocap.training.loop#Fit",
+        "infocap.noise#corrupt",
+    }
+    assert shown[1].a["data-source"] == "infocap.training.loop#fit" and shown[1].a.get_text() == ""
     assert not page.select("[href], [id]")  # no address before the pages are rendered
 
 
