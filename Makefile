@@ -15,7 +15,7 @@ UV := $(VENV)/bin/uv
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 22
-	@echo "  PROFILE=smoke|quick|full   ONLY='chapter ...'   SET='key=value ...'   STORE=folder   PYTHON=python3.12"
+	@echo "  PROFILE=smoke|quick|evidence|full   ONLY='chapter ...'   SET='key=value ...'   STORE=folder   PYTHON=python3.12"
 
 setup: $(VENV)/ready  ## install everything into .venv
 
