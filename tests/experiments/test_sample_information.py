@@ -8,8 +8,8 @@ import torch
 from infocap.experiments.catalogue import CATALOGUE
 from infocap.experiments.sample_information import results, retraining, toys
 from infocap.study.cells import fields
-from infocap.study.claims import NotRun, Verdict, decide
-from infocap.study.tables import Table
+from infocap.study.claims import Verdict, decide
+from infocap.study.tables import NotRun, Table
 
 PROFILE = CATALOGUE.load_profile("quick")
 BY_NAME = {claim.name.removeprefix("sample-information/"): claim for claim in CATALOGUE.claims}

@@ -16,10 +16,10 @@ from infocap import networks
 from infocap.experiments.catalogue import CATALOGUE
 from infocap.experiments.synthesis import claims, figures, measures, results, toys
 from infocap.study.book import BookTable
-from infocap.study.claims import NotRun, Verdict, claims_of, decide
+from infocap.study.claims import Verdict, claims_of, decide
 from infocap.study.profiles import ProfileError
 from infocap.study.sweep import SweepError
-from infocap.study.tables import Table
+from infocap.study.tables import NotRun, Table
 
 QUICK, SMOKE = CATALOGUE.load_profile("quick"), CATALOGUE.load_profile("smoke")
 MEASURES, TOYS = "synthesis/measures", "synthesis/toys"

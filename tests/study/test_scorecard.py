@@ -128,5 +128,5 @@ def test_a_file_that_no_full_run_wrote_is_refused_in_one_line(full, change, mess
 
 
 def test_a_part_without_claims_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="part: got 'parts', which has no claims"):
+    with pytest.raises(ValueError, match="part: got 'parts'; accepted: part$"):
         section(with_stored(decided(), tmp_path / "none.json"), "parts")

@@ -1,4 +1,4 @@
-"""What does the book keep of a run that its readers cannot repeat in minutes?
+"""Which rows of a finished run does the book keep, and which columns of them?
 
 ``python -m infocap.experiments.kept`` writes the rows of all finished cells of a profile, and the verdicts of all
 claims, to ``book/results/<profile>``; what the store does not hold stays as it was stored. Rows of ``full`` are

@@ -47,7 +47,7 @@ class Catalogue:
 
     def names(self) -> list[str]:
         """The profiles that there are."""
-        return sorted(path.stem for path in self.profiles.glob("*.toml"))
+        return profiles.names(self.profiles)
 
     def work(self, name: str, profile: Profile) -> list[Task]:
         """The cells of a table in a profile, with their keys, and with what the book keeps of them."""

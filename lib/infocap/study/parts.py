@@ -4,8 +4,8 @@ A change of one part's profile, or new cells of its tables, should not run the c
 must know which parts a chapter reads, and must never miss one.
 
 Conventions: a part is the first word of a table's name and the folder of its chapters. A chapter reads the part of its
-folder and every part that its code names: as an import, an attribute (``profile.distillation``) or the beginning of
-a string (``"distillation/flips"``). What the code of a part's tables and figures names counts too. A page outside the
+folder and every part that its code names: as an import, a name or the beginning of a string
+(``"distillation/flips"``). What the code of a part's tables and figures names counts too. A page outside the
 parts' folders, such as the scorecard, reads all parts, and so does a chapter that asks a ``Book`` for the verdicts of
 no part in particular, for all that its catalogue or its profile holds, or that imports more from the catalogue than
 ``Book``.

@@ -25,7 +25,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from infocap.study.fields import Options
 
-__all__ = ["Panel", "Profile", "ProfileError", "load"]
+__all__ = ["Panel", "Profile", "ProfileError", "load", "names"]
 
 
 class ProfileError(ValueError):
@@ -59,6 +59,11 @@ class Profile:
     def cells(self, table: str) -> list[Any]:
         """The cells of a table, panel by panel; a cell that two panels share comes once."""
         return list(dict.fromkeys(cell for panel in self.panels[table].values() for cell in panel.cells))
+
+
+def names(folder: Path) -> list[str]:
+    """The profiles that a folder holds."""
+    return sorted(path.stem for path in folder.glob("*.toml"))
 
 
 def load(tables: Mapping[str, ModuleType], folder: Path, name: str, settings: Sequence[str] = ()) -> Profile:
@@ -104,10 +109,9 @@ def load(tables: Mapping[str, ModuleType], folder: Path, name: str, settings: Se
 
 
 def _read(folder: Path, name: str, children: tuple[str, ...] = ()) -> dict[str, Any]:
-    names = sorted(path.stem for path in folder.glob("*.toml"))
-    key = "extends" if children else "profile"
-    if name not in names or name in children:
-        raise ProfileError(f"{key}: no profile {_shown(name)}; accepted: {', '.join(sorted({*names} - {*children}))}")
+    key, known = "extends" if children else "profile", names(folder)
+    if name not in known or name in children:
+        raise ProfileError(f"{key}: no profile {_shown(name)}; accepted: {', '.join(sorted({*known} - {*children}))}")
     path = folder / f"{name}.toml"
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -210,8 +214,8 @@ def _cells(
                     stated |= value.keys()
                     longer.append((rest | value, places | {key: f"{here}.{key}" for key in value}))
                 else:
-                    names = _names(target)
-                    longer.append((rest | dict.fromkeys(names, value), places | dict.fromkeys(names, here)))
+                    own = _names(target)
+                    longer.append((rest | dict.fromkeys(own, value), places | dict.fromkeys(own, here)))
         grid = longer
     facts = {getattr(module, "PANEL", "panel"): name, "device": device}
     facts = {field.name: facts[field.name] for field in fields(module.Cell) if field.name in facts}

@@ -113,9 +113,10 @@ def section(rows: pd.DataFrame, part: str) -> str:
     Raises:
         ValueError: The part has no claims.
     """
+    parts = dict.fromkeys(rows["part"])
+    if part not in parts:
+        raise ValueError(f"part: got {part!r}; accepted: {', '.join(parts)}")
     rows = rows[rows["part"] == part]
-    if rows.empty:
-        raise ValueError(f"part: got {part!r}, which has no claims")
     lines = ["```{list-table}", ":header-rows: 1", ":class: scorecard", ":widths: 48 14 38", ""]
     for cells in (("claim", "verdict", "numbers"), *map(_cells, rows.to_dict("records"))):
         for place, cell in enumerate(cells):

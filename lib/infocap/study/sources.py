@@ -30,7 +30,7 @@ class Source:
 
     Attributes:
         name: As it is called in its module: ``fit``, ``Table.panel``.
-        file: Path of its file, relative to the folder of the package: ``infocap/training.py``. Of what a notebook
+        file: Path of its file, relative to the folder of the package: ``infocap/training/loop.py``. Of what a notebook
             defines it is ``this notebook``.
         line: Number of the first line in the file, decorators included.
         text: All lines.

@@ -1,5 +1,6 @@
-"""What the tables of part 4 share: the same draws of images, networks, optimizer and views."""
+"""What the tables of part 4 share: the same draws of images, networks, optimizer, views and kernel students."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,8 @@ from infocap.tangent import ntk
 from infocap.training.loop import Fit, fit
 
 __all__ = [
-    "accuracy", "augmented_views", "binary_task", "draw", "error", "kernel", "network", "optimizer", "train",
+    "accuracy", "augmented_views", "binary_task", "draw", "error", "interpolant", "kernel", "network", "optimizer",
+    "train",
 ]  # fmt: skip
 
 _OPTIONS = {"lenet": {"width_factor": 8}, "mlp": {"widths": (64, 64), "batch_norm": False}}
@@ -103,3 +105,18 @@ def kernel(model: nn.Module, inputs: Tensor, inputs2: Tensor | None = None) -> T
     """The tangent kernel in float64, ``[n, C, m, C]``; the model is left in float64."""
     model.double()
     return ntk(model, inputs.double(), None if inputs2 is None else inputs2.double())
+
+
+def interpolant(
+    model: nn.Module, inputs: Tensor, test_inputs: Tensor
+) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
+    """A student that interpolates its targets with the network's tangent kernel, from the network's outputs on.
+
+    Returns:
+        The kernel ``[n, n]`` of the inputs, that of the test inputs with them, ``[m, n]``, and a function from targets
+        ``[n]`` to the student's outputs at the test inputs, ``[m]``. For networks with one output.
+    """
+    matrix, cross = (kernel(model, part, inputs)[:, 0, :, 0] for part in (inputs, test_inputs))
+    with torch.no_grad():
+        start, test_start = (model(part.double())[:, 0] for part in (inputs, test_inputs))
+    return matrix, cross, lambda targets: test_start + cross @ torch.linalg.solve(matrix, targets - start)

@@ -13,12 +13,11 @@ from typing import Annotated, Any
 
 import torch
 from pydantic import Field
-from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from infocap import data
 from infocap.complexity import adjusted_supervision_complexity, kernel_target_alignment, supervision_complexity
-from infocap.experiments.distillation.common import binary_task, error, kernel, network, train
+from infocap.experiments.distillation.common import binary_task, error, interpolant, network, train
 from infocap.experiments.fields import ImageData
 from infocap.experiments.streams import stream
 from infocap.networks import NETWORKS
@@ -59,16 +58,8 @@ def measure(cell: Cell) -> dict[str, Any]:
     """A list for each quantity, one entry per rate; and one per ridge at the middle rate for the ridge teachers."""
     inputs, labels, test_inputs, test_labels = binary_task(cell)
     make = partial(network, _STUDENT, 1, tuple(inputs.shape[1:]), "student", cell.seed, width=4)
-    model = make().to(cell.device)
-    matrix, cross = (kernel(model, part, inputs)[:, 0, :, 0] for part in (inputs, test_inputs))
-    with torch.no_grad():
-        start, test_start = (model(part.double())[:, 0] for part in (inputs, test_inputs))
+    matrix, cross, outputs = interpolant(make().to(cell.device), inputs, test_inputs)
     uniform = torch.rand(cell.n, generator=stream("flips", cell.seed)).to(labels.device)
-
-    def tested(targets: Tensor) -> float:
-        """Test error of the kernel's interpolant, which starts at the network's outputs."""
-        return error(test_start + cross @ torch.linalg.solve(matrix, targets - start), test_labels)
-
     result: dict[str, Any] = {name: [] for name in ("adjusted", "complexity", "alignment", "kernel_error",
                                                     "network_train_error", "network_error")}  # fmt: skip
     for rate in cell.rates:
@@ -76,7 +67,7 @@ def measure(cell: Cell) -> dict[str, Any]:
         result["adjusted"].append(float(adjusted_supervision_complexity(matrix, targets)))
         result["complexity"].append(float(supervision_complexity(matrix, targets)))
         result["alignment"].append(float(kernel_target_alignment(matrix, targets)))
-        result["kernel_error"].append(tested(targets))
+        result["kernel_error"].append(error(outputs(targets), test_labels))
         student = make().to(cell.device)
         train(
             student, inputs, targets.float()[:, None], steps=cell.epochs * -(-cell.n // cell.batch_size),

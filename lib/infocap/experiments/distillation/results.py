@@ -5,12 +5,11 @@
 
 import pandas as pd
 
-from infocap.study.claims import NotRun
-from infocap.study.tables import Table, value_text
+from infocap.study.tables import NotRun, value_text
 
 __all__ = [
-    "METHOD_NAMES", "accuracies", "by_teacher", "collapsed", "compared", "complexities", "conditions", "coverage",
-    "flip_sweep", "kernel_students", "ridges", "rows_of", "students", "teachers",
+    "METHOD_NAMES", "accuracies", "by_teacher", "compared", "complexities", "conditions", "flip_sweep",
+    "kernel_students", "ridges", "rows_of", "students", "teachers",
 ]  # fmt: skip
 
 METHOD_NAMES = {
@@ -22,12 +21,6 @@ METHOD_NAMES = {
     ("stopped", 1.0): "best early-stopped teacher",
 }
 _SIDE = ("stopping sweep", "update period", "squared, offline", "squared, online")
-_PAPER = [  # what the paper's title experiments need, and where this book could run them
-    ("CIFAR-10, ResNet-56 to LeNet-5x8", "cifar10_lenet"),
-    ("CIFAR-10, ResNet-56 to ResNet-20", "cifar10_resnet20"),
-    ("CIFAR-100, ResNet-56 to LeNet-5x8", "cifar100_lenet"),
-    ("CIFAR-100, ResNet-56 to ResNet-20", "cifar100_resnet20"),
-]
 
 
 def rows_of(rows: pd.DataFrame, column: str, *named: str) -> pd.DataFrame:
@@ -116,11 +109,6 @@ def by_teacher(frame: pd.DataFrame, column: str, method: str, temperature: float
     return rows.groupby("teacher_seed")[column].mean()
 
 
-def collapsed(frame: pd.DataFrame, below: float = 0.3) -> pd.DataFrame:
-    """Students whose test accuracy is below a level that every trained network passes."""
-    return frame[frame["test_accuracy"] < below]
-
-
 def accuracies(**panels: pd.DataFrame) -> pd.DataFrame:
     """Test accuracy of each method: mean and 95 % half width over teachers, and over the students of all teachers.
 
@@ -139,19 +127,3 @@ def accuracies(**panels: pd.DataFrame) -> pd.DataFrame:
             line[f"{panel}, over students"] = value_text(rows["test_accuracy"])
         lines.append(line)
     return pd.DataFrame(lines).fillna("not run")
-
-
-def coverage(table: Table) -> pd.DataFrame:
-    """The paper's image data sets, and whether this profile ran them."""
-    lines = []
-    for title, panel in _PAPER:
-        try:
-            frame = students(table.panel(panel))
-            text = ", ".join(
-                f"{name} {value_text(by_teacher(frame, 'test_accuracy', *key))}" for key, name in METHOD_NAMES.items()
-            )
-        except NotRun:
-            text = "not run in this profile"
-        lines.append({"experiment": title, "result": text})
-    lines.append({"experiment": "Tiny-ImageNet", "result": "not run: the images are not part of this project"})
-    return pd.DataFrame(lines)

@@ -24,6 +24,7 @@ from infocap.experiments.distillation.common import (
     augmented_views,
     binary_task,
     error,
+    interpolant,
     kernel,
     network,
     optimizer,
@@ -166,9 +167,7 @@ def kernel_student(
     teacher: list[Tensor], teacher_test: list[Tensor],
 ) -> list[dict[str, Any]]:  # fmt: skip
     """The interpolant of each target with the student's initial kernel: every part of the trade-off, and its error."""
-    matrix, cross = (kernel(student, part, inputs)[:, 0, :, 0] for part in (inputs, test_inputs))
-    with torch.no_grad():
-        start, test_start = (student(part.double())[:, 0] for part in (inputs, test_inputs))
+    matrix, _, outputs = interpolant(student, inputs, test_inputs)
     looks = sorted({0, len(teacher) // 4, len(teacher) // 2, len(teacher) - 1})
     wanted: list[tuple[dict[str, Any], Tensor]] = [({"targets": "labels"}, labels.double())]
     for place in looks:
@@ -178,7 +177,6 @@ def kernel_student(
             wanted.append((row, soft_targets(teacher[place].double(), temperature)[:, 0]))
     lines = []
     for row, targets in wanted:
-        outputs = test_start + cross @ torch.linalg.solve(matrix, targets - start)
         bound = margin_bound(matrix, targets, labels, margin=MARGIN, delta=DELTA)
         lines.append(
             row
@@ -187,7 +185,7 @@ def kernel_student(
                 "adjusted": float(adjusted_supervision_complexity(matrix, targets)),
                 "normalized": float(supervision_complexity(matrix, targets) * matrix.trace().sqrt() / len(targets)),
                 "bound": float(bound.total),
-                "student_error": error(outputs, test_labels),
+                "student_error": error(outputs(targets), test_labels),
             }
         )
     return lines

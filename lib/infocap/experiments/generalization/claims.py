@@ -25,8 +25,8 @@ from infocap.experiments.generalization.results import (
     through_training,
     toy,
 )
-from infocap.study.claims import Decision, NotRun, agrees, claim, exceeds, holds, in_each, stays_below, within
-from infocap.study.tables import Table
+from infocap.study.claims import Decision, agrees, claim, exceeds, holds, in_each, stays_below, within
+from infocap.study.tables import NotRun, Table
 
 _ROUNDING = 1e-12
 _SIZED = ("paper", "easy", "hard")  # panels with several n, one per pair of classes

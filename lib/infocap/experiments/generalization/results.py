@@ -8,7 +8,6 @@ import pandas as pd
 import torch
 
 from infocap.bounds import (
-    BOUNDS,
     SupersampleRuns,
     all_bounds,
     fcmi_bound,
@@ -23,7 +22,7 @@ from infocap.study.tables import NotRun, Table, interval, value_text
 
 __all__ = [
     "PANEL_NAMES", "PAPER_MEANS", "beside_the_paper", "bounds", "by_draws", "by_size", "finished_sizes", "langevin",
-    "largest", "pairs_of_rows", "registry", "runs", "settings", "sizes", "stability", "through_training", "toy",
+    "largest", "pairs_of_rows", "runs", "settings", "sizes", "stability", "through_training", "toy",
 ]  # fmt: skip
 
 # Means over supersamples of gap and f-CMI bound in the paper's experiments: five with 30 draws each, for CIFAR-10 one
@@ -199,21 +198,6 @@ def bounds(one: SupersampleRuns, *own: Callable[[SupersampleRuns], torch.Tensor]
     frame["mean"] = [values.mean() for values in frame["values"]]
     frame[["low", "high"]] = [interval(values) for values in frame["values"]]
     return frame
-
-
-def registry() -> pd.DataFrame:
-    """Name, what it bounds, whether it is a certificate, and the source of every bound of the registry."""
-    return pd.DataFrame(
-        [
-            {
-                "bound": bound.name,
-                "on": bound.bounds,
-                "certificate": "yes" if bound.certificate else "no",
-                "source": bound.source,
-            }
-            for bound in BOUNDS
-        ]
-    )
 
 
 def through_training(table: Table, name: str, n: int) -> pd.DataFrame:

@@ -37,9 +37,9 @@ GRID = {"sets": Options, "seeds": "seed"}
 OWN = {"network": ("network", networks.NETWORKS), "data": ("data", data)}
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One supersample of ``2 n`` images, and ``draws`` networks trained on halves of it."""
+@dataclass(frozen=True, kw_only=True)
+class Halves:
+    """One supersample of ``2 n`` images, and ``draws`` networks trained on halves of it, here and in the synthesis."""
 
     panel: str
     data: ImageData
@@ -55,18 +55,25 @@ class Cell:
     side: AtLeast[1] = 28
     widths: tuple[AtLeast[1], ...] = ()
     width_factor: AtLeast[1] = 1
+    optimizer: Literal["adam", "sgd"] = "adam"
+    label_noise: Share = 0.0
+
+    def code(self) -> list[str]:
+        """The modules that enter the key beside the cell's own."""
+        return [networks.NETWORKS.module(self.network)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell(Halves):
+    """Halves whose predictions are kept, at ``looks`` epochs."""
+
     optimizer: Literal["adam", "sgd", "sgld"] = "adam"
     randomized: bool = False
-    label_noise: Share = 0.0
     looks: AtLeast[1] = 1
 
     def __post_init__(self):
         if self.draws % 2:
             raise ValueError(f"draws: got {self.draws}; accepted: an even number, as selectors come with complements")
-
-    def code(self) -> list[str]:
-        """The modules that enter the key beside this one."""
-        return [networks.NETWORKS.module(self.network)]
 
 
 def measure(cell: Cell) -> dict[str, Any]:
@@ -74,7 +81,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     inputs, labels = supersample(cell)
     n = cell.n
     selectors = complementary_selectors(cell.draws, n, stream("selectors", cell.seed))
-    subsets = 2 * torch.arange(n) + selectors
+    subsets = members(selectors)
     batch_size = min(cell.batch_size, n)
     per_epoch = math.ceil(n / batch_size)
     at = sorted({max(1, round(cell.epochs * (look + 1) / cell.looks)) for look in range(cell.looks)})
@@ -110,7 +117,12 @@ def measure(cell: Cell) -> dict[str, Any]:
     return result
 
 
-def supersample(cell: Cell) -> tuple[Tensor, Tensor]:
+def members(selectors: Tensor) -> Tensor:
+    """``[draws, n]`` selectors to the rows of the supersample that each draw trains on."""
+    return 2 * torch.arange(selectors.shape[1]) + selectors
+
+
+def supersample(cell: Halves) -> tuple[Tensor, Tensor]:
     """``2 n`` distinct images of the cell's classes, ``[2 n, channels, height, width]``, and class ids from 0.
 
     Images larger than ``side`` are averaged over squares of whole pixels, down to ``side`` or just above it.
@@ -129,19 +141,25 @@ def supersample(cell: Cell) -> tuple[Tensor, Tensor]:
     rows = rows[torch.randperm(len(rows), generator=stream(f"supersample {cell.data}", cell.seed))[: 2 * cell.n]]
     images, labels = source.train_inputs[rows], source.train_labels[rows]
     labels = torch.stack([labels == class_id for class_id in cell.classes], 1).long().argmax(1)
-    if cell.side < images.shape[-1]:
-        images = avg_pool2d(images, images.shape[-1] // cell.side)
     if cell.label_noise:
         generator = stream("label noise", cell.seed)
         flipped = torch.rand(len(labels), generator=generator) < cell.label_noise
         other = torch.randint(1, len(cell.classes), labels.shape, generator=generator)
         labels = torch.where(flipped, (labels + other) % len(cell.classes), labels)
-    # one mean and deviation for the whole data set: statistics of the supersample would tell about its other half
-    scaled = (images - source.train_inputs.mean()) / source.train_inputs.std()
-    return scaled.to(cell.device), labels.to(cell.device)
+    return scaled(cell, images, source).to(cell.device), labels.to(cell.device)
 
 
-def network(cell: Cell, image: Sequence[int] | None = None) -> torch.nn.Module:
+def scaled(cell: Halves, images: Tensor, source: data.Dataset) -> Tensor:
+    """Some images of a data set at the cell's side, by mean and deviation of all its training images.
+
+    Those of the supersample alone would tell about its other half.
+    """
+    if cell.side < images.shape[-1]:
+        images = avg_pool2d(images, images.shape[-1] // cell.side)
+    return (images - source.train_inputs.mean()) / source.train_inputs.std()
+
+
+def network(cell: Halves, image: Sequence[int] | None = None) -> torch.nn.Module:
     """A new network, drawn from torch's global generator.
 
     Args:
@@ -154,7 +172,7 @@ def network(cell: Cell, image: Sequence[int] | None = None) -> torch.nn.Module:
     return networks.build_for(cell.network, image, len(cell.classes), **options)
 
 
-def optimizer(cell: Cell):
+def optimizer(cell: Halves):
     """The panel's optimizer, as a function of the parameters."""
     if cell.optimizer == "sgd":
         return partial(torch.optim.SGD, lr=cell.learning_rate, momentum=0.9)

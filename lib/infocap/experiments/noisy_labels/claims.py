@@ -7,9 +7,9 @@ its runs are those that noisy validation chose. Differences between methods are 
 import numpy as np
 import pandas as pd
 
-from infocap.experiments.noisy_labels.results import chosen, main, middle, panel, runs
-from infocap.study.claims import Decision, NotRun, claim, exceeds, holds, stays_below
-from infocap.study.tables import Table
+from infocap.experiments.noisy_labels.results import best_label, chosen, main, middle, panel, runs
+from infocap.study.claims import Decision, claim, exceeds, holds, stays_below
+from infocap.study.tables import NotRun, Table
 
 LIMIT = "LIMIT Laplace"
 _EXACT = 1e-9  # nats or errors; the toys are enumerated in float64
@@ -62,8 +62,7 @@ def cross_entropy_memorizes(table: Table) -> Decision:
 )  # fmt: skip
 def limit_stores_little(table: Table) -> Decision:
     """The share of the noise entropy, by the inverse Fano bound, stays below .1."""
-    share = _memorized(chosen(_plain(main(table), LIMIT), [LIMIT]))
-    return stays_below(share, 0.1, "share of the noise entropy")
+    return stays_below(_memorized(_limit(main(table))), 0.1, "share of the noise entropy")
 
 
 @claim(
@@ -74,8 +73,7 @@ def limit_stores_little(table: Table) -> Decision:
 )  # fmt: skip
 def limit_keeps_accuracy(table: Table) -> Decision:
     """The difference at the last epoch, paired by seed, exceeds .2."""
-    rows = main(table)
-    return exceeds(_gain(rows, "final_accuracy"), 0.2, "final accuracy, LIMIT minus cross-entropy")
+    return exceeds(_gain(main(table), "final_accuracy"), 0.2, "final accuracy, LIMIT minus cross-entropy")
 
 
 @claim(
@@ -102,7 +100,7 @@ def noise_is_not_enough(table: Table) -> Decision:
     if not np.mean(gain) > 0:
         return holds(False, f"LIMIT's own gain over cross-entropy: {np.mean(gain):.3f}; must exceed 0")
     noisy = rows[(rows["method"] == "cross-entropy") & (rows["noise_std"] > 0)]
-    noisy_gain = _difference(chosen(noisy, ["cross-entropy"]), _plain(rows, "cross-entropy"), "final_accuracy")
+    noisy_gain = _difference(chosen(noisy, "cross-entropy"), _plain(rows, "cross-entropy"), "final_accuracy")
     rest = np.subtract(np.multiply(gain, 0.5), noisy_gain)
     return exceeds(rest.tolist(), 0.0, "half of LIMIT's gain minus the gain of noisy gradients")
 
@@ -116,8 +114,7 @@ def noise_is_not_enough(table: Table) -> Decision:
 def prediction_beats_penalty(table: Table) -> Decision:
     """The difference at the last epoch, paired by seed, exceeds 0."""
     rows = main(table)
-    penalty = chosen(rows, ["soft penalty"])
-    difference = _difference(chosen(_plain(rows, LIMIT), [LIMIT]), penalty, "final_accuracy")
+    difference = _difference(_limit(rows), chosen(rows, "soft penalty"), "final_accuracy")
     return exceeds(difference, 0.0, "final accuracy, LIMIT minus soft penalty")
 
 
@@ -129,8 +126,7 @@ def prediction_beats_penalty(table: Table) -> Decision:
 )  # fmt: skip
 def finds_mislabelled(table: Table) -> Decision:
     """The area under the ROC curve of the distance between predicted and actual gradient exceeds .93."""
-    rows = chosen(_plain(main(table), LIMIT), [LIMIT])
-    return exceeds(runs(rows, "auc"), 0.93, "area under the ROC curve")
+    return exceeds(runs(_limit(main(table)), "auc"), 0.93, "area under the ROC curve")
 
 
 @claim(
@@ -143,7 +139,7 @@ def pair_noise_is_hard(table: Table) -> Decision:
     """Of the other methods and of the LIMITs, noisy validation picks one each; the difference exceeds 0."""
     rows = middle(panel(table, "pair"))
     limit = rows["method"].str.startswith("LIMIT")
-    best = [_best_label(part) for part in (rows[~limit], rows[limit])]
+    best = [best_label(part) for part in (rows[~limit], rows[limit])]
     difference = _difference(*(rows[rows["label"] == label] for label in best), "final_accuracy")
     return exceeds(difference, 0.0, f"final accuracy, {best[0]} minus {best[1]}")
 
@@ -157,7 +153,7 @@ def clean_labels_lose_nothing(table: Table) -> Decision:
     """What LIMIT loses against cross-entropy at the last epoch stays below .01."""
     rows = middle(panel(table, "clean"))
     limit = rows[rows["method"].str.startswith("LIMIT")]
-    limit = limit[limit["label"] == _best_label(limit)]
+    limit = limit[limit["label"] == best_label(limit)]
     loss = _difference(_plain(rows, "cross-entropy"), limit, "final_accuracy")
     return stays_below(loss, 0.01, f"final accuracy, cross-entropy minus {limit['label'].iloc[0]}")
 
@@ -174,7 +170,7 @@ def initialization_helps(table: Table) -> Decision:
     warm = rows[(rows["method"] == LIMIT) & rows["initialized"]]
     if warm.empty:
         raise NotRun("no initialized run")
-    warm = chosen(warm, [LIMIT])
+    warm = chosen(warm, LIMIT)
     cold = _plain(rows, LIMIT)
     cold = cold[cold["beta"] == warm["beta"].iloc[0]]
     return exceeds(_difference(warm, cold, "final_accuracy"), 0.0, "final accuracy, initialized minus cold start")
@@ -188,8 +184,7 @@ def initialization_helps(table: Table) -> Decision:
 )  # fmt: skip
 def small_and_noisy_holds(table: Table) -> Decision:
     """What is lost between the best epoch and the last stays below .05."""
-    rows = panel(table, "high_noise_small")
-    rows = chosen(rows, [LIMIT])
+    rows = chosen(panel(table, "high_noise_small"), LIMIT)
     drop = np.subtract(runs(rows, "peak_accuracy"), runs(rows, "final_accuracy"))
     return stays_below(drop.tolist(), 0.05, "accuracy lost since the peak")
 
@@ -203,9 +198,9 @@ def _plain(rows: pd.DataFrame, method: str) -> pd.DataFrame:
     return rows
 
 
-def _best_label(rows: pd.DataFrame) -> str:
-    """The variant with the best mean accuracy on noisy validation labels at the end."""
-    return rows.groupby("label", sort=False)["final_validation_accuracy"].mean().idxmax()
+def _limit(rows: pd.DataFrame) -> pd.DataFrame:
+    """The runs of its mean variant, with the weight that noisy validation chose."""
+    return chosen(_plain(rows, LIMIT), LIMIT)
 
 
 def _difference(ours: pd.DataFrame, theirs: pd.DataFrame, value: str) -> list[float]:
@@ -213,7 +208,7 @@ def _difference(ours: pd.DataFrame, theirs: pd.DataFrame, value: str) -> list[fl
 
 
 def _gain(rows: pd.DataFrame, value: str) -> list[float]:
-    return _difference(chosen(_plain(rows, LIMIT), [LIMIT]), _plain(rows, "cross-entropy"), value)
+    return _difference(_limit(rows), _plain(rows, "cross-entropy"), value)
 
 
 def _memorized(rows: pd.DataFrame) -> list[float]:

@@ -17,9 +17,9 @@ from infocap.study.book import Book
 from infocap.study.tables import NotRun, Table, summarize, value_text
 
 __all__ = [
-    "at_the_end", "best", "chosen", "comparison", "coverage", "detection", "histories", "in_lines", "labelled", "main",
-    "middle", "options", "panel", "ranking_text", "report", "runs", "setting_text", "settings", "suspicious",
-    "value_text",
+    "at_the_end", "best", "best_label", "chosen", "comparison", "coverage", "detection", "histories", "in_lines",
+    "labelled", "main", "middle", "options", "panel", "ranking_text", "report", "runs", "setting_text", "settings",
+    "suspicious", "value_text",
 ]  # fmt: skip
 
 COLUMNS = {
@@ -109,19 +109,20 @@ def runs(rows: pd.DataFrame, value: str, **where: Any) -> list[float]:
     return rows.sort_values("data_seed")[value].astype(float).tolist()
 
 
-def chosen(rows: pd.DataFrame, methods: list[str]) -> pd.DataFrame:
-    """Of each method's variants, the runs of the one with the best mean accuracy on noisy validation labels at the end.
+def best_label(rows: pd.DataFrame) -> str:
+    """The variant with the best mean accuracy on noisy validation labels at the end.
 
     No clean label and no test data takes part in the choice.
     """
-    kept = []
-    for method in methods:
-        variants = rows[rows["method"] == method]
-        if variants.empty:
-            raise NotRun(f"no run of {method}")
-        score = variants.groupby("label", sort=False)["final_validation_accuracy"].mean()
-        kept.append(variants[variants["label"] == score.idxmax()])
-    return pd.concat(kept, ignore_index=True)
+    return rows.groupby("label", sort=False)["final_validation_accuracy"].mean().idxmax()
+
+
+def chosen(rows: pd.DataFrame, method: str) -> pd.DataFrame:
+    """The runs of one method's best variant, as ``best_label`` says."""
+    variants = rows[rows["method"] == method]
+    if variants.empty:
+        raise NotRun(f"no run of {method}")
+    return variants[variants["label"] == best_label(variants)]
 
 
 def best(rows: pd.DataFrame) -> pd.DataFrame:
@@ -133,11 +134,8 @@ def best(rows: pd.DataFrame) -> pd.DataFrame:
     Returns:
         The kept rows, in the order in which families first appear.
     """
-    kept = []
-    for _, variants in rows.groupby(["n", "rate", "family"], sort=False):
-        score = variants.groupby("label", sort=False)["final_validation_accuracy"].mean()
-        kept.append(variants[variants["label"] == score.idxmax()])
-    return pd.concat(kept, ignore_index=True)
+    parts = [part for _, part in rows.groupby(["n", "rate", "family"], sort=False)]
+    return pd.concat([part[part["label"] == best_label(part)] for part in parts], ignore_index=True)
 
 
 def options(rows: pd.DataFrame) -> pd.DataFrame:

@@ -11,8 +11,8 @@ import pandas as pd
 
 from infocap.experiments.sample_information.results import agreement, best_influence, bound, panel, toy
 from infocap.experiments.sample_information.tasks import task_name
-from infocap.study.claims import Decision, NotRun, claim, exceeds, holds, in_each, stays_below
-from infocap.study.tables import Table
+from infocap.study.claims import Decision, claim, exceeds, holds, in_each, stays_below
+from infocap.study.tables import NotRun, Table
 
 _EXACT = 1e-8  # relative
 _PAPER = "Harutyunyan et al. (2021)"

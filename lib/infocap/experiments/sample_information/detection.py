@@ -82,8 +82,8 @@ def chosen(cell: Cell, purpose: str) -> Tensor:
     return torch.randperm(cell.n, generator=stream(purpose, cell.seed)) < round(cell.rate * cell.n)
 
 
-def agreement(a: Tensor, b: Tensor) -> float:
-    """Spearman's rank correlation."""
+def rank_correlation(a: Tensor, b: Tensor) -> float:
+    """Spearman's, of two scores."""
     return float(spearmanr(a.cpu(), b.cpu()).statistic)
 
 
@@ -101,7 +101,7 @@ def shape(scores: dict[str, Tensor]) -> dict[str, float]:
         if f"f_si{ending}" in scores and f"si{ending}" in scores:
             f_si = scores[f"f_si{ending}"]
             result |= {
-                f"spearman{ending}": agreement(scores[f"si{ending}"], f_si),
+                f"spearman{ending}": rank_correlation(scores[f"si{ending}"], f_si),
                 f"top_share{ending}": top_share(f_si),
             }
     return result

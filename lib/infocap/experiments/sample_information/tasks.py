@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d
 from infocap import data
 from infocap.experiments.streams import stream
 
-__all__ = ["Task", "images_of", "normalize", "rows_of_classes", "task_name", "two_classes"]
+__all__ = ["Task", "normalize", "rows_of_classes", "task_name", "two_classes"]
 
 _FASHION = (
     "T-shirts", "trousers", "pullovers", "dresses", "coats", "sandals", "shirts", "sneakers", "bags", "boots",
@@ -90,11 +90,6 @@ def rows_of_classes(name: str, labels: Tensor, classes: Sequence[int]) -> Tensor
         if not (labels == class_id).any():
             raise ValueError(f"classes: {name!r} has no class {class_id}; accepted: 0 to {int(labels.max())}")
     return torch.isin(labels, torch.tensor(classes)).nonzero()[:, 0]
-
-
-def images_of(name: str, rows: Tensor) -> Tensor:
-    """The training images at some rows, ``[k, channels, H, W]``, for a figure."""
-    return data.load(name).train_inputs[rows]
 
 
 def normalize(name: str, images: Tensor) -> Tensor:

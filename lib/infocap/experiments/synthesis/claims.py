@@ -19,8 +19,8 @@ from infocap.experiments.synthesis.results import (
     correlations_with,
     detection,
 )
-from infocap.study.claims import Decision, NotRun, claim, exceeds, holds, in_each, stays_below
-from infocap.study.tables import Table
+from infocap.study.claims import Decision, claim, exceeds, holds, in_each, stays_below
+from infocap.study.tables import NotRun, Table
 
 _PANELS = {"clean": "clean labels", "noisy": "noisy labels"}
 _TOYS, _MEASURES, _BOOK = "synthesis/toys", "synthesis/measures", "this book"

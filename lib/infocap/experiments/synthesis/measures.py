@@ -13,23 +13,22 @@ initialization and its training a squared error on one-hot targets, while the ne
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, cross_entropy, one_hot
+from torch.nn.functional import cross_entropy, one_hot
 
 from infocap import data, networks
 from infocap.complexity import complexity_shares, supervision_complexity
-from infocap.experiments.fields import ImageData, Network
-from infocap.experiments.generalization.training import network, optimizer, supersample
+from infocap.experiments.generalization.training import Halves, members, network, optimizer, scaled, supersample
 from infocap.experiments.streams import stream
 from infocap.label_noise.detection import mislabel_score
 from infocap.label_noise.limit import limit_losses
 from infocap.memorization import forgetting_events
 from infocap.networks.pairs import WithAuxiliary
 from infocap.sample_information.closed_form import leave_one_out
-from infocap.study.fields import AtLeast, NonNegative, Positive, Share
+from infocap.study.fields import AtLeast, NonNegative, Positive
 from infocap.supersample import complementary_selectors
 from infocap.tangent import ntk
 from infocap.training.loop import fit, predict
@@ -41,40 +40,21 @@ GRID = {"seeds": "seed"}
 OWN = {"network": ("network", networks.NETWORKS), "data": ("data", data)}
 
 
-@dataclass(frozen=True)
-class Cell:
+@dataclass(frozen=True, kw_only=True)
+class Cell(Halves):
     """One supersample. ``ridge`` is that of the sum of the losses, ``m`` the number of inputs that F-SI looks at."""
 
-    panel: str
-    data: ImageData
-    classes: tuple[int, ...]
-    network: Network
-    learning_rate: Positive
-    batch_size: AtLeast[1]
-    epochs: AtLeast[1]
-    n: AtLeast[2]
-    m: AtLeast[1]
     draws: AtLeast[4]
+    m: AtLeast[1]
     looked: AtLeast[2]
     ridge: Positive
     limit_beta: NonNegative
     limit_epochs: AtLeast[1]
-    seed: int
-    device: str
-    side: AtLeast[1] = 28
-    widths: tuple[AtLeast[1], ...] = ()
-    width_factor: AtLeast[1] = 1
-    optimizer: Literal["adam", "sgd"] = "adam"
-    label_noise: Share = 0.0
 
     def __post_init__(self):
         if self.draws % 2 or self.looked % 2 or self.looked > self.draws:
             came = f"{self.looked} of {self.draws}"
             raise ValueError(f"looked, draws: got {came}; accepted: even numbers, as halves come with complements")
-
-    def code(self) -> list[str]:
-        """The module that computes this cell beside this one."""
-        return [networks.NETWORKS.module(self.network)]
 
 
 def measure(cell: Cell) -> dict[str, Any]:
@@ -100,11 +80,6 @@ def measure(cell: Cell) -> dict[str, Any]:
         result[f"{name}predictions"] = outcome["prediction"][-1].view(cell.draws, cell.n, 2).cpu().byte()
     result |= {"labels": labels.view(-1, 2).cpu().byte(), "clean": clean.view(-1, 2).cpu().byte()}
     return result | {"identity_error": error}
-
-
-def members(selectors: Tensor) -> Tensor:
-    """``[draws, n]`` selectors to the rows of the supersample that each draw trains on."""
-    return 2 * torch.arange(selectors.shape[1]) + selectors
 
 
 def mean_over_members(values: Tensor, subsets: Tensor) -> Tensor:
@@ -193,10 +168,7 @@ def unlabelled(cell: Cell) -> Tensor:
     source = data.load(cell.data)
     rows = torch.isin(source.test_labels, torch.tensor(cell.classes)).nonzero()[:, 0]
     rows = rows[torch.randperm(len(rows), generator=stream("unlabelled", cell.seed))[: cell.m]]
-    images = source.test_inputs[rows]
-    if cell.side < images.shape[-1]:
-        images = avg_pool2d(images, images.shape[-1] // cell.side)
-    return (images - source.train_inputs.mean()) / source.train_inputs.std()
+    return scaled(cell, source.test_inputs[rows], source)
 
 
 def limit_scores(cell: Cell, inputs: Tensor, labels: Tensor, subsets: Tensor) -> Tensor:

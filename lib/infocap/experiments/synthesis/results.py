@@ -10,8 +10,7 @@ from sklearn.metrics import roc_auc_score
 from infocap.bounds import SupersampleRuns, row_information
 from infocap.information import mutual_information
 from infocap.memorization import memorization_score
-from infocap.study.claims import NotRun
-from infocap.study.tables import Table, value_text
+from infocap.study.tables import NotRun, Table, value_text
 
 __all__ = [
     "BASELINES", "CHAIN", "FOUR", "NAMES", "certificates", "chain", "concentration", "correlations",

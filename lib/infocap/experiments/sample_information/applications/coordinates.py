@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from infocap.experiments.sample_information.applications import application
-from infocap.experiments.sample_information.detection import Cell, agreement
+from infocap.experiments.sample_information.detection import Cell, rank_correlation
 from infocap.experiments.sample_information.methods.closed_form import at_horizon, to_the_end
 from infocap.experiments.sample_information.problem import problem
 from infocap.experiments.sample_information.tasks import two_classes
@@ -30,5 +30,5 @@ def coordinates(cell: Cell) -> dict[str, Any]:
         for name, training in trainings.items():
             full = this.left_out(**training).functional_sample_information()
             found = leave_one_out(own, this.residual, own_eval, **training).functional_sample_information()
-            result[name].append(agreement(found, full))
+            result[name].append(rank_correlation(found, full))
     return result
