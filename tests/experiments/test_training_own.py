@@ -70,7 +70,8 @@ def test_a_method_that_returns_no_fit_is_refused(table_of_the_book, returned):
 
 def test_what_a_field_does_not_accept_is_refused_before_a_run(table_of_the_book):
     for change in ({"noise": "pears"}, {"epochs": 0}, {"rate": 2.0}, {"n": "many"}):
-        with pytest.raises(ValueError, match=f"{next(iter(change))}: got {next(iter(change.values()))!r}; input should"):
+        [(field, value)] = change.items()
+        with pytest.raises(ValueError, match=f"{field}: got {value!r}; input should"):
             table_of_the_book.also(as_cross_entropy, jobs=1, **change)
 
 
