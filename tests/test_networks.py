@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -231,8 +232,13 @@ def test_errors_about_the_shape_and_about_functions_of_ones_own():
     with pytest.raises(ValueError, match="did you mean 'lenet'"):
         build_for("lennet", WIDE, 3)
     with (
-        NETWORKS.lent("mine", lambda pixels, num_outputs: nn.Identity()),
-        pytest.raises(TypeError, match="pixels: 'mine' asks for it; got num_outputs; accepted: it as well"),
+        NETWORKS.lent("mine", lambda channels, pixels, num_outputs: nn.Identity()),
+        pytest.raises(TypeError, match="pixels: 'mine' asks for it; got channels, num_outputs; accepted: it as well"),
+    ):
+        build_for("mine", WIDE, 3)
+    with (
+        NETWORKS.lent("mine", nn.Linear(3, 3)),
+        pytest.raises(TypeError, match="name: 'mine' is a network; accepted: a function that builds one, anew"),
     ):
         build_for("mine", WIDE, 3)
     with (
@@ -240,6 +246,14 @@ def test_errors_about_the_shape_and_about_functions_of_ones_own():
         pytest.raises(TypeError, match="name: 'mine' returns NoneType; accepted: a torch.nn.Module"),
     ):
         build_for("mine", WIDE, 3)
+
+
+def test_an_own_function_may_name_its_two_arguments_as_it_likes():
+    def mine(shape, classes):
+        return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), classes))
+
+    with NETWORKS.lent("mine", mine):
+        assert build_for("mine", WIDE, 3, widths=(8,))[1].weight.shape == (3, math.prod(WIDE))
 
 
 # each in a file of its own

@@ -62,14 +62,14 @@ class Registry:
         """Decorates a function: it is found under ``name``, and receives ``options`` at each call.
 
         Raises:
-            ValueError: Another file has taken the name.
+            ValueError: Another function has taken the name.
         """
 
         def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
             if not function.__module__.startswith(f"{self.package}."):
                 self._complete_now()  # so that a name of the package is not taken from outside
             taken = self._entries.get(name)
-            if taken is not None and taken.function.__module__ != function.__module__:
+            if taken is not None and _place(taken.function) != _place(function):  # the same place: loaded anew
                 owner = taken.function.__module__
                 raise ValueError(f"name: {self.kind} {name!r} is taken by {owner}; accepted: another")
             self._entries[name] = Entry(name, function, options, shows or {})
@@ -119,6 +119,10 @@ class Registry:
             self._complete = True
             for module in pkgutil.iter_modules(importlib.import_module(self.package).__path__):
                 importlib.import_module(f"{self.package}.{module.name}")
+
+
+def _place(function: Callable[..., Any]) -> tuple[str, str]:
+    return function.__module__, function.__qualname__
 
 
 def _of(package: str, attribute: str) -> Registry:

@@ -80,3 +80,8 @@ def test_class_names():
 def test_docstring_examples_run(module):
     failed, attempted = doctest.testmod(module)
     assert attempted > 0 and failed == 0
+
+
+def test_a_folder_without_its_prefix_is_recognized(tmp_path):
+    with pytest.raises(ValueError, match=f"did you mean 'folder:{tmp_path}'"):
+        data.load(str(tmp_path))

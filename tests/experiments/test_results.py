@@ -145,6 +145,10 @@ def test_coverage_counts_what_the_store_holds(tmp_path):
         assert row["status"] == ("run" if number + 1 == len(cells) else "partly run")
 
 
+def linear(rows):
+    return rows.iloc[:1].assign(network="linear")
+
+
 def test_histories_by_hand(table):
     rows = table.panel("memorization").assign(noise_entropy=2.0)
     history = results.histories(rows)
@@ -157,6 +161,10 @@ def test_histories_by_hand(table):
     # own rows stand beside the book's, whatever their order
     own = results.histories(rows.iloc[:1].assign(method="mine"), rows)
     assert len(own) == 4 * (len(rows) + 1) and "mine" in set(results.at_the_end(own)["method"])
+    # the book's method with an own network is not a run more of the book's
+    alone, both = (results.at_the_end(results.histories(*parts)) for parts in ((rows,), (rows, linear(rows))))
+    assert "network" not in alone and len(both) == len(alone) + 1
+    assert both.loc[both["network"] == "linear", "runs"].tolist() == [1]
 
 
 def test_the_papers_message_beside_the_numbers(table):

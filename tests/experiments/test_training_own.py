@@ -58,6 +58,23 @@ def test_an_own_method_runs_on_the_data_noise_and_seeds_of_a_panel(table_of_the_
     assert "computed here, not stored" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("returned", [None, cross_entropy])
+def test_a_method_that_returns_no_fit_is_refused(table_of_the_book, returned):
+    def forgetful(cell, split):
+        return returned
+
+    name = type(returned).__name__
+    with pytest.raises(SweepError, match=f"method: 'forgetful' returned {name}; accepted: the Fit that train returns"):
+        table_of_the_book.also(forgetful, jobs=1)
+
+
+def test_what_a_field_does_not_accept_is_refused_before_a_run(table_of_the_book):
+    for change in ({"noise": "pears"}, {"epochs": 0}, {"rate": 2.0}, {"n": "many"}):
+        [(field, value)] = change.items()
+        with pytest.raises(ValueError, match=f"{field}: got {value!r}; input should"):
+            table_of_the_book.also(as_cross_entropy, jobs=1, **change)
+
+
 def test_an_own_network_is_trained_by_the_books_methods(table_of_the_book):
     rows = table_of_the_book.also("LIMIT Laplace", network=linear, jobs=1)
     assert rows["network"].tolist() == ["linear"] and rows["method"].tolist() == ["LIMIT Laplace"]

@@ -4,6 +4,7 @@ import re
 import sys
 from types import ModuleType
 
+import numpy as np
 import pandas as pd
 import pytest
 from joblib.externals.loky import get_reusable_executor
@@ -129,11 +130,24 @@ def test_it_runs_in_parallel_and_a_function_of_a_notebook_reaches_the_workers(bo
     assert rows["y"].tolist() == [-2, -2, -1, -1]
 
 
+def test_workers_look_where_the_reader_is_now(book, tmp_path, monkeypatch):
+    """A relative path means the same in all of them, though the pool is older than the move."""
+    notebook = ModuleType("__main__")
+    get_reusable_executor().shutdown(wait=True)  # as above
+    exec("from pathlib import Path\n\n\ndef here(cell):\n    return int(Path('y').read_text())\n", vars(notebook))
+    for number in (1, 2):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "y").write_text(str(number))
+        monkeypatch.chdir(tmp_path / str(number))
+        assert set(book.table("toy/table").also(notebook.here, "main", jobs=2)["y"]) == {number}
+
+
 def test_a_change_of_fields_and_a_method_of_the_book(book):
     table = book.table("toy/table")
     assert table.also("plus two", "main", jobs=1)["y"].tolist() == [30, 30, 40, 40]  # its own variants
     assert table.also(None, "main", jobs=1, x=5, seed=0)["y"].tolist() == [6, 70]
-    assert table.also(lambda cell: cell.x, "main", jobs=1, scale=3.0)["y"].tolist() == [3, 3, 6, 6]
+    rows = table.also(lambda cell: cell.x, "main", jobs=1, scale=np.float64(3))
+    assert rows["y"].tolist() == [3, 3, 6, 6] and set(rows["method"]) == {"own method"}
 
 
 @pytest.mark.parametrize(
@@ -142,6 +156,7 @@ def test_a_change_of_fields_and_a_method_of_the_book(book):
         ({"network": min}, TypeError, "network: the table toy/table takes none; accepted: method"),
         ({"data": "mnist"}, TypeError, "data: the table toy/table takes none; accepted: method"),
         ({"method": min, "epochs": 3}, TypeError, "epochs: no field of a cell of toy/table; accepted: method, scale,"),
+        ({"method": min, "scale": "wide"}, ValueError, "scale: got 'wide'; input should be a valid number"),
         ({"method": "pluss"}, ValueError, "method: no method 'pluss'; accepted: .*did you mean 'plus'"),
         ({"method": min, "panel": "mian"}, NotRun, "panel mian: not in this profile; accepted: main"),
     ],

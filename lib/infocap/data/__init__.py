@@ -246,6 +246,7 @@ def _check_name(name: str) -> None:
         raise TypeError(f"name: got {type(name).__name__}; accepted: a string, one of {accepted}")
     if name not in (*_ACCEPTED[:-1], *_LENT) and not (name.startswith(_FOLDER) and name != _FOLDER):
         nearest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0)[0]
+        nearest = _FOLDER + name if name and Path(name).is_dir() else nearest
         raise ValueError(f"name: no data set {name!r}; did you mean {nearest!r}? accepted: {accepted}")
 
 

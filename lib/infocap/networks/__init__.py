@@ -84,7 +84,7 @@ def build_for(
 
     Of ``image``, ``in_features``, ``channels`` and ``image_size``, which the shape decides, and of what is offered, an
     architecture receives what its signature names; the rest of its options keep their defaults. A function of your
-    own, ``(image, num_outputs) -> torch.nn.Module``, works here once it is lent, whatever it calls the second.
+    own, ``(image, num_outputs) -> torch.nn.Module``, works here once it is lent, whatever it calls the two.
 
     Args:
         name: As in ``build``.
@@ -121,7 +121,9 @@ def build_for(
     known = {"image": shape, "in_features": math.prod(shape), "channels": channels, "image_size": height} | offered
     options = {name: known[name] for name in parameters if name in known}
     asked = [one.name for one in parameters.values() if one.default is one.empty and one.name not in known]
-    if len(asked) == 1:  # under whatever name
+    if len(asked) == 2 and not options:  # under whatever names
+        options[asked.pop(0)] = shape
+    if len(asked) == 1:
         options[asked[0]] = num_outputs
     return _make(architecture, num_outputs, seed, options)
 
@@ -143,7 +145,10 @@ def _parameters(architecture: Entry) -> dict[str, inspect.Parameter]:
 def _make(architecture: Entry, num_outputs: int, seed: int | None, options: dict[str, Any]) -> nn.Module:
     if num_outputs < 1:
         raise ValueError(f"num_outputs: got {num_outputs}; accepted: 1 or more")
-    name, parameters = architecture.name, _parameters(architecture)
+    name = architecture.name
+    if isinstance(architecture.function, nn.Module):
+        raise TypeError(f"name: {name!r} is a network; accepted: a function that builds one, anew for each run")
+    parameters = _parameters(architecture)
     if "num_outputs" in parameters:
         options = options | {"num_outputs": num_outputs}
     for parameter in parameters.values():

@@ -6,17 +6,19 @@ and seeds. What it computes that way is shown and forgotten: the store never see
 """
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_type_hints
 
 import joblib
 import pandas as pd
 from pandas.io.formats.style import Styler
+from pydantic import TypeAdapter, ValidationError
 
 from infocap.study import claims as rules
 from infocap.study import provenance, scorecard, stored, style
@@ -81,7 +83,7 @@ class BookTable(Table):
         Raises:
             NotRun: The profile lacks the panel.
             TypeError: The table takes no such thing, or the cell has no such field.
-            ValueError: The name of the own function is one of the book's.
+            ValueError: The name of the own function is one of the book's, or a field does not accept its value.
             SweepError: A run failed; the message holds its last lines.
         """
         return self.also_table(method, panel, network=network, data=data, jobs=jobs, **changes).frame
@@ -111,15 +113,13 @@ class BookTable(Table):
                 several = isinstance(getattr(cells[0], target), tuple)
                 cells = tuple(replace(cell, **{target: (name,) if several else name}) for cell in cells)
             names.append(name)
-        known = {one.name for one in fields(self.module.Cell)}
-        for name in changes:
-            if name not in known:
-                raise TypeError(f"{name}: no field of a cell of {self.name}; accepted: {', '.join(sorted(known))}")
+        changes = {name: self._checked(name, value) for name, value in changes.items()}
         work = list(dict.fromkeys(replace(cell, **changes) for cell in cells))
         start = time.perf_counter()
         jobs = min(len(work), jobs or joblib.cpu_count(only_physical_cores=True))
         run = joblib.Parallel(n_jobs=jobs)
-        rows = run(joblib.delayed(_measured)(self.module.measure, Task(self.name, cell, ""), lent) for cell in work)
+        tasks, here = (Task(self.name, cell, "") for cell in work), os.getcwd()
+        rows = run(joblib.delayed(_measured)(self.module.measure, task, lent, here) for task in tasks)
         what = " with ".join(names) or "the panel, changed"
         for row in rows:
             if not isinstance(row, Record):
@@ -128,6 +128,18 @@ class BookTable(Table):
         print(f"{what} on panel {panel}: {cost}; computed here, not stored")
         frame = pd.DataFrame([row.fields | row.result for row in rows])
         return Table(self.name, self.profile, frame, {}, [row.arrays for row in rows], {panel: range(len(rows))})
+
+    def _checked(self, name: str, value: Any) -> Any:
+        """The value of a field, as the field's annotation accepts it."""
+        hints = get_type_hints(self.module.Cell, include_extras=True)
+        if name not in hints:
+            raise TypeError(f"{name}: no field of a cell of {self.name}; accepted: {', '.join(sorted(hints))}")
+        plain = value.item() if getattr(value, "ndim", None) == 0 else value  # numpy's and torch's numbers
+        try:
+            return TypeAdapter(hints[name]).validate_python(plain)
+        except ValidationError as error:
+            message = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise ValueError(f"{name}: got {value!r}; {message[0].lower()}{message[1:]}") from None
 
     def _own(self, kind: str) -> tuple[str, Any]:
         accepted = getattr(self.module, "OWN", {})
@@ -166,14 +178,18 @@ def _named(thing: Any, kind: str, registry: Any) -> tuple[str, Any]:
         entry = registry[name]
         if entry.function is thing:
             return name, entry if thing.__module__ == "__main__" else None
-    name = getattr(thing, "__name__", f"own {kind}")
+    name = getattr(thing, "__name__", "<lambda>")
+    name = f"own {kind}" if name == "<lambda>" else name  # which a browser would take for a tag
     if name in registry:
         raise ValueError(f"{kind}: the name {name!r} is one of the book's; accepted: another name")
     return name, thing
 
 
-def _measured(measure: Callable[[Any], dict], task: Task, lent: Sequence[tuple[Any, str, Any]]) -> Record | str:
+def _measured(
+    measure: Callable[[Any], dict], task: Task, lent: Sequence[tuple[Any, str, Any]], folder: str
+) -> Record | str:
     with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.chdir(folder))  # a worker began where the reader may no longer be
         for registry, name, thing in lent:
             stack.enter_context(registry.lent(name, thing))
         return measured(measure, task)[1]

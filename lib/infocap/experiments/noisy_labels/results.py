@@ -334,13 +334,13 @@ def histories(*rows: pd.DataFrame) -> pd.DataFrame:
         part["by_errors"] = memorized_information(entropy, part["train_error"].tolist(), classes).numpy()
         part["ignorant_error"] = float(minimum_error_rate(entropy, 0.0, classes))
         part["by_loss"] = (entropy - part["train_loss"]).clip(lower=0)
-        fields = ("label", "family", "n", "rate", "data_seed", "noise_entropy")
+        fields = ("label", "family", "data", "network", "n", "rate", "data_seed", "noise_entropy")
         parts.append(part.assign(**{name: run[name] for name in fields}))
     return pd.concat(parts, ignore_index=True)
 
 
 def at_the_end(history: pd.DataFrame) -> pd.DataFrame:
-    """The last epoch of ``histories``, means over runs: one row per method."""
+    """The last epoch of ``histories``, means over runs: one row per method, data set and network."""
     last = history[history["epoch"] == history["epoch"].max()]
     columns = {
         "train_error": "training error",
@@ -348,8 +348,9 @@ def at_the_end(history: pd.DataFrame) -> pd.DataFrame:
         "by_loss": "nats by loss",
         "test_accuracy": "test accuracy",
     }
-    means = summarize(last, ["label"], list(columns))
-    return means[["label", *columns, "runs"]].rename(columns=columns | {"label": "method"})
+    by = ["label", *(name for name in ("data", "network") if last[name].nunique() > 1)]
+    means = summarize(last, by, list(columns))
+    return means[[*by, *columns, "runs"]].rename(columns=columns | {"label": "method"})
 
 
 def comparison(history: pd.DataFrame) -> pd.DataFrame:

@@ -101,7 +101,10 @@ class Split:
 def measure(cell: Cell) -> dict[str, Any]:
     """Trains and returns final, selected and peak accuracy, what was memorized, detection, and the whole history."""
     split = make_split(cell)
-    history, scores = history_of(METHODS[cell.method](cell, split))
+    run = METHODS[cell.method](cell, split)
+    if not isinstance(run, Fit):
+        raise TypeError(f"method: {cell.method!r} returned {type(run).__name__}; accepted: the Fit that train returns")
+    history, scores = history_of(run)
     selected = int(np.argmax(history["validation_accuracy"]))
     entropy = float(information.entropy(split.transition)[split.clean].mean())
     classes = len(split.transition)
