@@ -153,6 +153,7 @@ def test_a_change_of_fields_and_a_method_of_the_book(book):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
+        ({}, TypeError, "also: got nothing of yours; accepted: a method, network, data, or fields of the cell"),
         ({"network": min}, TypeError, "network: the table toy/table takes none; accepted: method"),
         ({"data": "mnist"}, TypeError, "data: the table toy/table takes none; accepted: method"),
         ({"method": min, "epochs": 3}, TypeError, "epochs: no field of a cell of toy/table; accepted: method, scale,"),

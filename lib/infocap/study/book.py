@@ -73,7 +73,7 @@ class BookTable(Table):
             method: A function with the signature of the table's methods, or the name of one of the book's.
             panel: Whose data, noise and seeds.
             network: A function ``(image, outputs) -> torch.nn.Module``; ``image`` is ``(channels, height, width)``.
-            data: A data set of ``infocap.data``: a ``Dataset``, or a name such as ``folder:my-images``.
+            data: A data set of ``infocap.data``: a ``Dataset``, a name such as ``folder:my-images``, or a path.
             jobs: Worker processes; ``None`` means one per physical core.
             **changes: Other fields of the cell, such as ``epochs=5``.
 
@@ -99,6 +99,8 @@ class BookTable(Table):
         **changes: Any,
     ) -> Table:
         """As ``also``, whose rows it returns as a table with arrays: what functions of tables read, panel by panel."""
+        if method is network is data is None and not changes:
+            raise TypeError("also: got nothing of yours; accepted: a method, network, data, or fields of the cell")
         cells, lent, names = self.cells(panel), [], []
         for kind, thing in {"method": method, "network": network, "data": data}.items():
             if thing is None:
@@ -171,6 +173,7 @@ class BookTable(Table):
 def _named(thing: Any, kind: str, registry: Any) -> tuple[str, Any]:
     """The name under which a cell knows something, and what to lend to the workers if it is not the book's."""
     if kind == "data":
+        thing = f"folder:{thing}" if isinstance(thing, os.PathLike) else thing
         return (thing, None) if isinstance(thing, str) else ("own data", thing)
     if isinstance(thing, str):
         return registry[thing].name, None
@@ -189,7 +192,8 @@ def _measured(
     measure: Callable[[Any], dict], task: Task, lent: Sequence[tuple[Any, str, Any]], folder: str
 ) -> Record | str:
     with contextlib.ExitStack() as stack:
-        stack.enter_context(contextlib.chdir(folder))  # a worker began where the reader may no longer be
+        if os.path.isdir(folder):  # a worker began where the reader may no longer be; on a cluster it is elsewhere
+            stack.enter_context(contextlib.chdir(folder))
         for registry, name, thing in lent:
             stack.enter_context(registry.lent(name, thing))
         return measured(measure, task)[1]
