@@ -5,7 +5,9 @@
 
 import json
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -45,12 +47,13 @@ def keep(
         OSError: A file cannot be written.
     """
     folder, files = Path(folder), {}
+    once = SimpleNamespace(get=cache(store.get))  # each record is read once, for the rows and for the verdicts
     for name in catalogue.tables:
         work = catalogue.work(name, profile)
-        found = [(task, record) for task in work if task.key and (record := store.get(task.key))]
+        found = [(task, record) for task in work if task.key and (record := once.get(task.key))]
         if found:
             files |= stored.export(name, profile.name, work, found, folder, reduced.get(name))
-    tables = {name: catalogue.collect(name, profile, store) for name in catalogue.tables}
+    tables = {name: catalogue.collect(name, profile, once) for name in catalogue.tables}
     path = folder / "scorecard.json"
     verdicts = _verdicts(json.loads(to_json(scorecard(catalogue.claims, tables))), path)
     files[path] = f"{json.dumps(verdicts, indent=1, allow_nan=False)}\n".encode()
