@@ -112,6 +112,12 @@ def test_report_puts_the_best_first(table):
         assert len(part) == pair.loc[pair["n"] == n, "label"].nunique()
 
 
+def test_two_methods_of_one_name_are_not_averaged(table):
+    pair = results.panel(table, "pair")
+    with pytest.raises(ValueError, match="rows: two runs of '.+' with one seed; accepted: other names"):
+        results.report(pair, pair, columns={"final_accuracy": "last epoch"})
+
+
 def test_ranking_text():
     rows = pd.DataFrame({"label": ["a", "a", "b"], "accuracy": [0.5, 0.7, 0.9]})
     assert results.ranking_text(rows, "accuracy") == "b (0.900), a (0.600)"

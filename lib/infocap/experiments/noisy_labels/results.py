@@ -197,9 +197,14 @@ def report(*rows: pd.DataFrame, columns: Mapping[str, str] = COLUMNS) -> pd.Data
     Returns:
         Strings; data, networks, sizes and noise rates have columns of their own if there are several. A break of the
         line can only come between the mean and its interval.
+
+    Raises:
+        ValueError: Two methods, networks or data sets have one name, so that their runs would be averaged.
     """
     rows = labelled(pd.concat(rows, ignore_index=True))
     by = [name for name in ("data", "network", "n", "rate") if rows[name].nunique() > 1] + ["label"]
+    if (twice := rows.duplicated([*by, "data_seed"])).any():  # such as two functions that a notebook calls alike
+        raise ValueError(f"rows: two runs of {rows.loc[twice, 'label'].iloc[0]!r} with one seed; accepted: other names")
     lines = [
         dict(zip(by, group, strict=True))
         | {heading: value_text(part[column]) for column, heading in columns.items()}
