@@ -41,13 +41,9 @@ class Table:
         panels: For each panel of the profile the rows of its cells, ``None`` where a cell has not been run.
 
     Example:
-        >>> table = Table("toys", "quick", pd.DataFrame({"x": [1, 2, 3]}), panels={"main": [0, 2], "other": [1, None]})
+        >>> table = Table("toys", "quick", pd.DataFrame({"x": [1, 2, 3]}), panels={"main": [0, 2]})
         >>> table.panel("main")["x"].tolist()
         [1, 3]
-        >>> table.panel("other")
-        Traceback (most recent call last):
-            ...
-        infocap.study.tables.NotRun: panel other: 1 of 2 cells were run
     """
 
     name: str
