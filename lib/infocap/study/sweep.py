@@ -209,6 +209,7 @@ def _merged(stamps: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def measured(measure: Callable[[Any], dict], task: Task) -> tuple[Task, Record | str]:
+    """The result of one cell, on one thread, or the last lines of its traceback."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # results do not depend on the machine's core count, and workers do not fight
     try:

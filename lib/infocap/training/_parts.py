@@ -29,6 +29,7 @@ def make_optimizer(make: Callable[..., torch.optim.Optimizer], model: nn.Module)
 
 
 def check_data(inputs: Tensor, targets: Tensor) -> None:
+    """Refuses what no training can use: nothing, unequal numbers, integers, NaN."""
     if len(inputs) == 0:
         raise ValueError("inputs: got an empty set; accepted: at least one example")
     if len(inputs) != len(targets):
@@ -43,6 +44,7 @@ def check_data(inputs: Tensor, targets: Tensor) -> None:
 
 
 def check_numbers(n: int, steps: int, batch_size: int, **named_steps: Collection[int]) -> None:
+    """Refuses numbers of steps and batches that do not fit, and named steps beyond the last."""
     if steps < 1:
         raise ValueError(f"steps: got {steps}; accepted: 1 or more")
     if not 1 <= batch_size <= n:

@@ -222,6 +222,7 @@ def new_student(cell: Cell, task: Task, seed: int) -> nn.Module:
 
 
 def student_steps(cell: Cell) -> int:
+    """Steps of one student's training."""
     return cell.epochs * -(-cell.n // cell.batch_size)
 
 

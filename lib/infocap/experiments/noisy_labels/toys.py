@@ -89,6 +89,7 @@ def measure_learner(labels: Tensor, row: Tensor, learner: Tensor, predictions: T
 
 
 def store_m_labels(m: float) -> dict:
+    """Weights that hold the first m labels and guess the mode for the rest."""
     n, num_classes = 4, 4
     labels = all_labels(n, num_classes)
     stored = labels * (torch.arange(n) < m)  # class 0 is the mode
@@ -99,11 +100,13 @@ def store_m_labels(m: float) -> dict:
 
 
 def channel(flip: float) -> dict:
+    """Weights that hold one label, or with probability ``flip`` another one."""
     labels = all_labels(1, 10)
     return measure_learner(labels, uniform_transition(10, 0.8)[0], uniform_transition(10, flip), labels)
 
 
 def gibbs(tau: float) -> dict:
+    """Weights drawn as ``exp(-tau errors)`` from a fixed list of labelings."""
     labels = all_labels(4, 3)
     predictions = torch.tensor([[int(label) for label in labeling] for labeling in LABELINGS.split()])
     errors = (labels[:, None] != predictions).sum(-1).double()
@@ -111,6 +114,7 @@ def gibbs(tau: float) -> dict:
 
 
 def least_errors(rate: float) -> dict:
+    """The smallest error rate against stored information."""
     noise = entropy(uniform_transition(10, rate)[0])
     information = noise * torch.linspace(0, 1, 41, dtype=torch.float64)
     return {
@@ -172,12 +176,14 @@ def variational(sigma: float) -> dict:
 
 
 def capacity(snr: float) -> dict:
+    """A sign plus Gaussian noise, and the Gaussian capacity above its information."""
     x, weights = normal_nodes(0.01)
     information = math.log(2) - F.softplus(-2 * (snr + math.sqrt(snr) * x)) @ weights
     return {"information": information.item(), "bound_capacity": math.log1p(snr) / 2}
 
 
 def auxiliary(kind: str, beta: float) -> dict:
+    """The optimal auxiliary prediction for one input."""
     noisy, prediction = [0.5, 0.25, 0.25], [0.2, 0.3, 0.5]
     auxiliary = optimal_auxiliary(noisy, prediction, beta=beta, kind=kind)
     return {

@@ -168,6 +168,7 @@ def make_split(cell: Cell) -> Split:
 
 
 def normalize(images: Tensor) -> Tensor:
+    """Pixels as the networks of this part see them."""
     return (images - 0.456) / 0.224  # the constants of the LIMIT paper's configuration
 
 
@@ -279,10 +280,12 @@ def history_of(run: Fit) -> tuple[dict[str, list], list[Tensor]]:
 
 
 def mean_of(hits: Tensor) -> float:
+    """The share of hits; NaN of none."""
     return float(hits.double().mean()) if hits.numel() else float("nan")
 
 
 def accuracy(model: nn.Module, inputs: Tensor, labels: Tensor) -> float:
+    """The share of inputs whose largest logit is the label's."""
     return mean_of(predict(model, inputs).argmax(1) == labels)
 
 
