@@ -7,8 +7,10 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
+from infocap.label_noise.limit import limit_losses
 from infocap.networks import build, seeded
-from infocap.training import fit, fit_many, predict
+from infocap.networks.pairs import WithAuxiliary
+from infocap.training import _mlp, fit, fit_many, predict
 from infocap.training import many as module
 
 POOL, SUBSET, M = 30, 18, 3
@@ -20,6 +22,10 @@ ARCHITECTURES = {
     "linear": (4, lambda: nn.Sequential(nn.Flatten(), nn.Linear(16, 3))),
     "lenet": (12, lambda: build("lenet", 3, image_size=12, width_factor=0.25)),
     "cnn": (28, lambda: build("cnn", 3, batch_norm=False)),
+}
+CONVOLUTIONS = {
+    "small_cnn": (40, lambda: build("small_cnn", 3, image_size=40)),
+    "wide_cnn": (40, lambda: build("small_cnn", 3, image_size=40, width=16)),
 }
 
 
@@ -260,19 +266,105 @@ def test_records_are_in_evaluation_mode(images, close, many):
         assert fits.losses.std() > 1e-3  # and training went on in training mode
 
 
+@pytest.mark.parametrize("name", ["mlp", "lenet", "small_cnn"])
+def test_own_losses_a_schedule_and_shared_batches(images, optimizers, close, many, name):
+    size, make = (ARCHITECTURES | CONVOLUTIONS)[name]
+    inputs, targets = images(POOL, size, dtype=torch.float64)
+    seen = []
+
+    def own(index):  # with state and branches, which vmap could not run
+        def loss(outputs, targets):
+            seen.append(index)
+            return cross_entropy(outputs, targets) * (1 + index if len(seen) % 2 or index else 1)
+
+        return loss
+
+    options = {
+        "subsets": SUBSETS[:1].expand(M, -1), "order_seeds": [7] * M, "init_seeds": [0, 1, 2], "steps": 12,
+        "schedule": partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=12), "eval_inputs": inputs,
+        "record": lambda step, logits: logits, "record_at": [0, 12], "optimizer": optimizers["adam"],
+    }  # fmt: skip
+    build = lambda: make().double()  # noqa: E731
+    for loss in (cross_entropy, [lambda o, t, k=k: (1 + k) * cross_entropy(o, t) for k in range(M)]):
+        together = many(build, inputs, targets, loss=loss, batched=True, **options)
+        apart = many(build, inputs, targets, loss=loss, batched=False, **options)
+        for key, stacked in apart.weights.items():
+            close(together.weights[key], stacked, 1e-9)
+        close(together.losses, apart.losses, 1e-9)
+        close(together.records[12], apart.records[12], 1e-9)
+    many(build, inputs, targets, loss=[own(index) for index in range(M)], batched=True, **options)
+    assert seen == 12 * list(range(M))  # each once per step
+
+
+def test_more_networks_than_take_a_step_together(images, close, many, monkeypatch):
+    monkeypatch.setattr(module, "TOGETHER", 2)
+    inputs, targets = images(POOL, 4, dtype=torch.float64)
+    build = lambda: ARCHITECTURES["mlp"][1]().double()  # noqa: E731
+    options = {"record": lambda step, logits: logits, "eval_inputs": inputs, "record_at": [0, 5]}
+    together, apart = (many(build, inputs, targets, batched=batched, **options) for batched in (True, False))
+    for key, stacked in apart.weights.items():
+        close(together.weights[key], stacked, 1e-12)
+    close(together.losses, apart.losses, 1e-12)
+    close(together.records[5], apart.records[5], 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("model", "served"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), True),
+        (nn.Sequential(nn.Flatten(), nn.Linear(16, 3), nn.ReLU(), nn.Linear(3, 2)), True),
+        (nn.Sequential(nn.Flatten(), nn.Linear(16, 3), nn.Tanh(), nn.Linear(3, 2)), False),
+        (nn.Sequential(nn.Flatten(), nn.Linear(16, 3), nn.ReLU()), False),
+        (nn.Sequential(nn.Flatten(), nn.Linear(16, 3, bias=False)), False),
+        (nn.Sequential(nn.Linear(4, 3)), False),
+        (nn.Linear(16, 3), False),
+    ],
+)
+def test_which_networks_have_a_gradient_written_out(model, served):
+    assert bool(_mlp.chains(model, torch.zeros(5, 1, 4, 4))) == served
+
+
+@pytest.mark.parametrize("beta", [0.0, 10.0])
+def test_a_pair_of_networks_under_limit(images, close, many, beta):
+    def pair():
+        return WithAuxiliary(*(ARCHITECTURES["mlp"][1]() for _ in range(2))).double()
+
+    def loss(outputs, targets):
+        return sum(limit_losses(*outputs, targets, beta=beta, kind="laplace"))
+
+    inputs, targets = images(POOL, 4, dtype=torch.float64)
+    together, apart = (many(pair, inputs, targets, loss=loss, batched=batched, steps=30) for batched in (True, False))
+    for key, stacked in apart.weights.items():
+        close(together.weights[key], stacked, 1e-9)
+
+
+def test_an_output_that_the_loss_ignores_leaves_its_network_as_it_was(images, optimizers, close, many):
+    def pair():
+        return WithAuxiliary(*(ARCHITECTURES["mlp"][1]() for _ in range(2))).double()
+
+    inputs, targets = images(POOL, 4, dtype=torch.float64)
+    options = {"loss": lambda outputs, targets: cross_entropy(outputs[1], targets), "optimizer": optimizers["momentum"]}
+    together, apart = (many(pair, inputs, targets, batched=batched, **options) for batched in (True, False))
+    for key, stacked in apart.weights.items():
+        close(together.weights[key], stacked, 1e-12)
+
+
 def test_the_rule(images, optimizers, many, monkeypatch):
     used = []
     for path in ("_fit_batched", "_fit_one_by_one"):
-        monkeypatch.setattr(module, path, lambda *rest, path=path: used.append(path))
+        monkeypatch.setattr(module, path, lambda *rest, path=path: used.append(path) or ({}, None, {}))
 
     def chosen(name, batch_size=8, optimizer="adam", **options):
-        size, make = ARCHITECTURES[name]
+        size, make = (ARCHITECTURES | CONVOLUTIONS)[name]
         many(make, *images(POOL, size), batch_size=batch_size, optimizer=optimizers[optimizer], **options)
         return used.pop()
 
     assert chosen("mlp") == chosen("linear") == chosen("lenet") == "_fit_batched"
     assert chosen("mlp", batched=False) == "_fit_one_by_one"
     assert chosen("cnn", batched=True) == "_fit_batched"
+    shared = {"subsets": SUBSETS[:1].expand(M, -1), "order_seeds": [7] * M, "batch_size": 18}
+    assert chosen("small_cnn", **shared) == "_fit_batched"
+    assert chosen("small_cnn", batch_size=18) == chosen("wide_cnn", **shared) == "_fit_one_by_one"
     flops = 2 * 8 * (16 * 8 + 8 * 8 + 8 * 3)  # one forward pass of one network on one batch
     for limit, path in [(flops, "_fit_one_by_one"), (flops + 1, "_fit_batched")]:
         monkeypatch.setattr(module, "BATCHED_BELOW", limit)

@@ -3,18 +3,20 @@
 ``fit_many`` equals calling ``fit`` for each of them, and is faster where batching pays.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.utils.flop_counter import FlopCounterMode
-from tqdm.auto import trange
+from tqdm.auto import tqdm, trange
 
 from infocap import _memory
 from infocap.networks import seeded
+from infocap.training import _mlp
 from infocap.training._parts import Loss, batches, check_data, check_numbers, make_optimizer
 from infocap.training.loop import fit, predict
 from infocap.training.optimizers import AnchoredSGD
@@ -25,6 +27,13 @@ __all__ = ["Fits", "fit_many"]
 # (``make bench``): up to 10 MFLOP batching is 1 to 3 times as fast (100 networks: up to 5 times), from 17 MFLOP on it
 # is mostly slower. The rule is at its worst for the papers' CNN at batch 10, 25 MFLOP: batching would gain 1.5 times.
 BATCHED_BELOW = 14e6
+# Convolutions of few channels leave a core idle, and become one wide layer where all networks see the same batches:
+# 6 of 8 and 16 channels are 1.4 to 1.6 times as fast up to batches of 256; of twice as many, nothing is won.
+NARROW, NARROW_BELOW = 16, 130e6
+
+TOGETHER = 50  # networks that take their steps together on a CPU, so that weights and optimizer state stay in its cache
+
+Trained = tuple[dict[str, Tensor], Tensor, dict[int, Tensor]]
 
 _ELEMENTWISE = (
     AnchoredSGD, torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adagrad,
@@ -55,10 +64,11 @@ def fit_many(
     *,
     init_seeds: Sequence[int],
     order_seeds: Sequence[int],
-    loss: Loss,
+    loss: Loss | Sequence[Loss],
     optimizer: Callable[..., torch.optim.Optimizer],
     steps: int,
     batch_size: int,
+    schedule: Callable[[torch.optim.Optimizer], Any] | None = None,
     record: Callable[[int, Tensor], Any] | None = None,
     eval_inputs: Tensor | None = None,
     record_at: Collection[int] | None = None,
@@ -67,11 +77,13 @@ def fit_many(
 ) -> Fits:
     """Trains M networks of one architecture, each on its own subset, equal to M calls of ``fit``.
 
-    Batched, all networks take a step together: their weights are stacked and ``torch.func.vmap`` runs one forward and
-    backward pass. This wins where a step is too small to fill the machine. The rule (``batched=None``) is measured in
-    ``make bench``: on CUDA, batched; on CPU, batched if one forward pass of one network on one batch takes less than
-    ``BATCHED_BELOW`` floating-point operations. Beyond that a single step already fills a core, and the batched
-    matrix products and grouped convolutions are slower than plain ones.
+    Batched, networks take a step together, on a CPU ``TOGETHER`` at a time: their weights are stacked, and one batched
+    product per layer of fully connected networks, or ``torch.func.vmap``, runs one forward and backward pass. Where all
+    see the same batches, the first layers become one wide layer. This wins where a step is too small to fill the
+    machine. The rule (``batched=None``) is measured in ``make bench``: on CUDA, batched; on CPU, batched if one forward
+    pass of one network on one batch takes less than ``BATCHED_BELOW`` floating-point operations, or ``NARROW_BELOW``
+    with narrow convolutions on shared batches. Beyond that a single step already fills a core, and the batched matrix
+    products and grouped convolutions are slower than plain ones.
     Networks with buffers (batch-norm) or random layers (dropout) or that ``vmap`` cannot run, and optimizers that mix
     the entries of a tensor or look at its shape, are always trained one by one, so that they are served exactly.
 
@@ -82,10 +94,12 @@ def fit_many(
         subsets: ``[M, n']`` int64, the rows on which each network trains.
         init_seeds: M integers; equal seeds share the initialization.
         order_seeds: M integers; equal seeds share the order of examples.
-        loss: As in ``fit``; for the batched path without state and without branches on values.
+        loss: As in ``fit``; for the batched path without state and without branches on values. Or M losses, one per
+            network, which may have both.
         optimizer: As in ``fit``.
         steps: Optimizer steps of each network.
         batch_size: Examples per step and network, at most ``n'``.
+        schedule: As in ``fit``.
         record: ``record(step, logits [M, m, C])`` on ``eval_inputs``, in evaluation mode.
         eval_inputs: ``[m, ...]``, needed by ``record``.
         record_at: Steps from 0 to ``steps``; ``None`` means after each step.
@@ -100,8 +114,8 @@ def fit_many(
         TypeError: Inputs that are not floating.
         MemoryError: The networks and their stacked weights would not fit; says their size before they are built.
 
-    Cost: M times ``steps`` forward and backward passes. Memory: the weights and optimizer state of M networks; batched,
-    the activations of M batches; one by one, the logits ``[M, m, C]`` of all steps in ``record_at``.
+    Cost: M times ``steps`` forward and backward passes. Memory: the weights of M networks, the optimizer state and
+    activations of those that take a step together, and the logits ``[M, m, C]`` of all steps in ``record_at``.
 
     Example:
         >>> inputs, targets = torch.randn(6, 3), torch.arange(6) % 2
@@ -115,6 +129,8 @@ def fit_many(
     check_data(inputs, targets)
     _check_subsets(subsets, len(inputs), init_seeds, order_seeds)
     check_numbers(subsets.shape[1], steps, batch_size, record_at=record_at or ())
+    if not callable(loss) and len(loss) != len(subsets):
+        raise ValueError(f"loss: got {len(loss)} losses for {len(subsets)} subsets; accepted: one, or one per subset")
     if record is not None and eval_inputs is None:
         raise ValueError("eval_inputs: got None; record needs the inputs at which the networks are evaluated")
     models = [seeded(build, int(init_seeds[0])).to(inputs.device).train()]
@@ -129,13 +145,14 @@ def fit_many(
     if batched and obstacle:
         raise ValueError(f"batched: got True, but {obstacle}; accepted: False or None")
     if batched is None:
-        batched = not obstacle and _batching_pays(models[0], batch)
+        batched = not obstacle and _batching_pays(models[0], batch, _is_shared(subsets, order_seeds))
     train = _fit_batched if batched else _fit_one_by_one
-    at = range(1, steps + 1) if record_at is None else sorted(record_at)
-    return train(
-        models, inputs, targets, subsets, order_seeds, loss, optimizer, steps, batch_size,
-        record, eval_inputs, at if record is not None else (), progress,
+    at = range(1, steps + 1) if record_at is None else sorted(set(record_at))
+    weights, losses, logits = train(
+        models, inputs, targets, subsets, order_seeds, loss, optimizer, schedule, steps, batch_size,
+        eval_inputs, at if record is not None else (), progress,
     )  # fmt: skip
+    return Fits(weights, losses, {step: record(step, logits.pop(step)) for step in list(logits)})
 
 
 def _why_one_by_one(model: nn.Module, optimizer: Callable[..., torch.optim.Optimizer], batch: Tensor) -> str | None:
@@ -157,17 +174,25 @@ def _why_one_by_one(model: nn.Module, optimizer: Callable[..., torch.optim.Optim
     return None
 
 
-def _batching_pays(model: nn.Module, batch: Tensor) -> bool:
+def _batching_pays(model: nn.Module, batch: Tensor, shared: bool) -> bool:
     if batch.is_cuda:
         return True
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(batch)
-    return counter.get_total_flops() < BATCHED_BELOW
+    channels = [module.out_channels for module in model.modules() if isinstance(module, nn.Conv2d)]
+    narrow = shared and channels and max(channels) <= NARROW
+    return counter.get_total_flops() < (NARROW_BELOW if narrow else BATCHED_BELOW)
+
+
+def _is_shared(subsets: Tensor, order_seeds: Sequence[int]) -> bool:
+    """Whether all networks see the same batches."""
+    return bool((subsets == subsets[0]).all()) and len(set(map(int, order_seeds))) == 1
 
 
 def _fit_one_by_one(
-    models, inputs, targets, subsets, order_seeds, loss, optimizer, steps, batch_size, record, eval_inputs, at, progress
-) -> Fits:
+    models, inputs, targets, subsets, order_seeds, loss, optimizer, schedule, steps, batch_size, eval_inputs, at,
+    progress,
+) -> Trained:  # fmt: skip
     losses, logits = [], {step: [] for step in at}
     for index in trange(len(models), disable=not progress, unit="network"):
         for module in models[index].modules():
@@ -178,8 +203,9 @@ def _fit_one_by_one(
             models[index],
             inputs[rows],
             targets[rows],
-            loss=loss,
+            loss=loss if callable(loss) else loss[index],
             optimizer=optimizer,
+            schedule=schedule,
             steps=steps,
             batch_size=batch_size,
             generator=torch.Generator().manual_seed(int(order_seeds[index])),
@@ -189,21 +215,36 @@ def _fit_one_by_one(
         losses.append(run.losses)
     states = [model.state_dict() for model in models]
     weights = {name: torch.stack([state[name] for state in states]) for name in states[0]}
-    records = {step: record(step, torch.stack(logits[step])) for step in at}
-    return Fits(weights, torch.stack(losses, dim=1), records)
+    return weights, torch.stack(losses, dim=1), {step: torch.stack(logits[step]) for step in at}
 
 
 def _fit_batched(
-    models, inputs, targets, subsets, order_seeds, loss, optimizer, steps, batch_size, record, eval_inputs, at, progress
-) -> Fits:
-    skeleton = models[0]
-    weights, _ = stack_module_state(models)
+    models, inputs, targets, subsets, order_seeds, loss, optimizer, schedule, steps, batch_size, eval_inputs, at,
+    progress,
+) -> Trained:  # fmt: skip
+    together = len(models) if inputs.is_cuda else TOGETHER
+    parts = [slice(start, start + together) for start in range(0, len(models), together)]
+    with tqdm(total=steps * len(parts), disable=not progress, unit="step") as bar:
+        trained = [
+            _fit_together(
+                models[part], inputs, targets, subsets[part], order_seeds[part], loss if callable(loss) else loss[part],
+                optimizer, schedule, steps, batch_size, eval_inputs, at, bar,
+            )
+            for part in parts
+        ]  # fmt: skip
+    weights, losses, logits = zip(*trained, strict=True)
+    joined = {name: torch.cat([one[name] for one in weights]) for name in weights[0]}
+    return joined, torch.cat(losses, dim=1), {step: torch.cat([one[step] for one in logits]) for step in at}
+
+
+def _fit_together(
+    models, inputs, targets, subsets, order_seeds, loss, optimizer, schedule, steps, batch_size, eval_inputs, at, bar
+) -> Trained:
+    skeleton, (weights, _) = models[0], stack_module_state(models)
     optimizer = optimizer([tensor for tensor in weights.values() if tensor.requires_grad])
-
-    def one_loss(weights: dict[str, Tensor], batch_inputs: Tensor, batch_targets: Tensor) -> Tensor:
-        return loss(functional_call(skeleton, weights, (batch_inputs,)), batch_targets)
-
-    losses, records = [], {}
+    scheduler = schedule(optimizer) if schedule else None
+    layers, values_of = _mlp.chains(skeleton, inputs), partial(_losses, loss)
+    losses, logits = [], {}
 
     def visit(step: int) -> None:
         if step in at:
@@ -211,27 +252,54 @@ def _fit_batched(
             with torch.no_grad():
                 each = [{name: tensor[i] for name, tensor in weights.items()} for i in range(len(models))]
                 parts = eval_inputs.split(2048)
-                logits = [torch.cat([functional_call(skeleton, one, (part,)) for part in parts]) for one in each]
-            records[step] = record(step, torch.stack(logits))
+                seen = [torch.cat([functional_call(skeleton, one, (part,)) for part in parts]) for one in each]
+            logits[step] = torch.stack(seen)
             skeleton.train()
 
+    stream = _batches(inputs, targets, subsets, order_seeds, batch_size)
+    skeleton.train()
+    visit(0)
+    for step in range(1, steps + 1):
+        batch_inputs, batch_targets, shared = next(stream)
+        optimizer.zero_grad()
+        if layers:
+            each = batch_inputs.expand(len(models), *batch_inputs.shape) if shared else batch_inputs
+            values = _mlp.step(weights, layers, each, batch_targets, values_of)
+        else:
+            outputs = vmap(partial(functional_call, skeleton), (0, None if shared else 0))(weights, batch_inputs)
+            values = values_of(outputs, batch_targets)
+            values.sum().backward()
+        optimizer.step()
+        if scheduler is not None:
+            scheduler.step()
+        losses.append(values.detach())
+        visit(step)
+        bar.update()
+    return {name: tensor.detach() for name, tensor in weights.items()}, torch.stack(losses), logits
+
+
+def _batches(
+    inputs: Tensor, targets: Tensor, subsets: Tensor, order_seeds: Sequence[int], batch_size: int
+) -> Iterator[tuple[Tensor, Tensor, bool]]:
+    """Inputs and targets ``[M, B, ...]``; if all networks see the same, inputs ``[B, ...]``, and True."""
+    shared, count = _is_shared(subsets, order_seeds), len(subsets)
+    if shared:
+        subsets, order_seeds = subsets[:1], order_seeds[:1]
     generators = [torch.Generator().manual_seed(int(seed)) for seed in order_seeds]
     for generator in generators:
         torch.randint(2**62, (), generator=generator)  # fit seeds its random layers with this draw
-    streams = [batches(subsets.shape[1], batch_size, generator) for generator in generators]
-    skeleton.train()
-    visit(0)
-    for step in trange(1, steps + 1, disable=not progress, unit="step"):
-        order = torch.stack([next(stream) for stream in streams])
-        rows = subsets.gather(1, order.to(subsets.device)).to(inputs.device)
-        batch = [data.index_select(0, rows.flatten()).unflatten(0, rows.shape) for data in (inputs, targets)]
-        values = vmap(one_loss)(weights, *batch)
-        optimizer.zero_grad()
-        values.sum().backward()
-        optimizer.step()
-        losses.append(values.detach())
-        visit(step)
-    return Fits({name: tensor.detach() for name, tensor in weights.items()}, torch.stack(losses), records)
+    for order in zip(*(batches(subsets.shape[1], batch_size, generator) for generator in generators), strict=True):
+        rows = subsets.gather(1, torch.stack(order).to(subsets.device)).to(inputs.device)
+        drawn, known = (data.index_select(0, rows.flatten()).unflatten(0, rows.shape) for data in (inputs, targets))
+        yield (drawn[0], known.expand(count, *known.shape[1:]), True) if shared else (drawn, known, False)
+
+
+def _losses(loss: Loss | Sequence[Loss], outputs: Any, targets: Tensor) -> Tensor:
+    """The batch loss of each network, ``[M]``."""
+    if callable(loss):
+        return vmap(loss)(outputs, targets)
+    each = zip(*(part.unbind() for part in outputs), strict=True) if isinstance(outputs, tuple) else outputs.unbind()
+    return torch.stack([one(output, target) for one, output, target in zip(loss, each, targets, strict=True)])
 
 
 def _check_subsets(subsets: Tensor, pool: int, init_seeds: Sequence[int], order_seeds: Sequence[int]) -> None:

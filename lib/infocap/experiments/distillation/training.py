@@ -9,7 +9,7 @@ Validation and training labels are noisy; test labels are clean and decide nothi
 the checkpoint with the best accuracy on noisy validation labels.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, product
@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from infocap import data, noise
 from infocap._registry import Entry
@@ -38,6 +39,7 @@ from infocap.experiments.streams import stream
 from infocap.networks import NETWORKS
 from infocap.study.fields import AtLeast, NonNegative, Positive, Share, registered
 from infocap.training.loop import predict
+from infocap.training.many import fit_many
 
 __all__ = ["Cell", "Task", "Teacher", "follow", "learn", "make_task", "measure", "stages", "teach"]
 
@@ -137,11 +139,12 @@ def measure(cell: Cell) -> dict[str, Any]:
     teacher = teach(cell, task)
     reference = kernel(teacher.model.eval(), task.test_inputs[: cell.points])
     students, along = [], []
-    for method, seeds, with_kernel, options in plan(cell, teacher):
-        for seed in seeds:
+    planned = list(plan(cell, teacher))
+    for seed in cell.student_seeds:
+        own = [(method, with_kernel, options) for method, seeds, with_kernel, options in planned if seed in seeds]
+        losses = [method.function(cell, task, teacher, **options) for method, _, options in own]
+        for (method, with_kernel, options), (student, path) in zip(own, learn(cell, task, seed, losses), strict=True):
             name = {"method": method.name, "student_seed": seed} | options
-            student = new_student(cell, task, seed)
-            path = learn(cell, task, student, seed, method.function(cell, task, teacher, **options))
             along.append(name | {"test_accuracy": path})
             compared = reference if with_kernel and seed == cell.student_seeds[0] else None
             students.append(name | student_row(task, student, teacher, compared, cell.points))
@@ -226,17 +229,22 @@ def student_steps(cell: Cell) -> int:
     return cell.epochs * -(-cell.n // cell.batch_size)
 
 
-def learn(cell: Cell, task: Task, student: nn.Module, seed: int, loss: Callable) -> list[float]:
-    """Trains a student; its test accuracy after each of five parts of its training."""
-    steps = student_steps(cell)
+def learn(cell: Cell, task: Task, seed: int, losses: Sequence[Callable]) -> Iterator[tuple[nn.Module, list[float]]]:
+    """Trains a student by each loss, on the same batches; each with its test accuracy along its training, in fifths."""
+    steps, count = student_steps(cell), len(losses)
     rows = torch.arange(len(task.views), device=task.views.device)
-    run = train(
-        student, task.views, rows, steps, loss=loss, optimizer=optimizer(cell.learning_rate, cell.weight_decay),
-        batch_size=cell.batch_size, generator=stream(f"student order {cell.teacher_seed}", seed),
-        record=lambda step, model: accuracy(predict(model, task.test_inputs), task.test_labels),
-        record_at=sorted({max(1, round(steps * (k + 1) / 5)) for k in range(5)}),
+    order = stream(f"student order {cell.teacher_seed}", seed).initial_seed()
+    many = fit_many(
+        partial(new_student, cell, task, seed), task.views, rows, rows.expand(count, -1), init_seeds=[seed] * count,
+        order_seeds=[order] * count, loss=losses, optimizer=optimizer(cell.learning_rate, cell.weight_decay),
+        schedule=partial(CosineAnnealingLR, T_max=steps), steps=steps, batch_size=cell.batch_size,
+        eval_inputs=task.test_inputs, record_at=sorted({max(1, round(steps * (k + 1) / 5)) for k in range(5)}),
+        record=lambda step, logits: [accuracy(one, task.test_labels) for one in logits],
     )  # fmt: skip
-    return list(run.records.values())
+    for place, path in enumerate(zip(*many.records.values(), strict=True)):
+        student = new_student(cell, task, seed)
+        student.load_state_dict({name: stacked[place] for name, stacked in many.weights.items()})
+        yield student, list(path)
 
 
 def student_row(

@@ -31,7 +31,7 @@ from infocap.sample_information.closed_form import leave_one_out
 from infocap.study.fields import AtLeast, NonNegative, Positive
 from infocap.supersample import complementary_selectors
 from infocap.tangent import ntk
-from infocap.training.loop import fit, predict
+from infocap.training.loop import predict
 from infocap.training.many import fit_many
 
 __all__ = ["Cell", "measure", "pictures"]
@@ -177,16 +177,18 @@ def limit_scores(cell: Cell, inputs: Tensor, labels: Tensor, subsets: Tensor) ->
     def loss(outputs: tuple[Tensor, Tensor], targets: Tensor) -> Tensor:
         return sum(limit_losses(*outputs, targets, beta=cell.limit_beta, kind="laplace"))
 
-    build, scores = partial(network, cell, inputs.shape[1:]), []
-    for rows in subsets.to(inputs.device):
-        parts = [networks.seeded(build, seed) for seed in (cell.seed, 10_000 + cell.seed)]
-        model = WithAuxiliary(*parts).to(inputs.device)
-        batch_size = min(cell.batch_size, cell.n)
-        fit(
-            model, inputs[rows], labels[rows], loss=loss, optimizer=optimizer(cell),
-            steps=cell.limit_epochs * -(-cell.n // batch_size), batch_size=batch_size,
-            generator=torch.Generator().manual_seed(cell.seed),
-        )  # fmt: skip
+    def pair() -> WithAuxiliary:
+        build = partial(network, cell, inputs.shape[1:])
+        return WithAuxiliary(*(networks.seeded(build, seed) for seed in (cell.seed, 10_000 + cell.seed)))
+
+    batch_size = min(cell.batch_size, cell.n)
+    many = fit_many(
+        pair, inputs, labels, subsets, init_seeds=[cell.seed] * len(subsets), order_seeds=[cell.seed] * len(subsets),
+        loss=loss, optimizer=optimizer(cell), steps=cell.limit_epochs * -(-cell.n // batch_size), batch_size=batch_size,
+    )  # fmt: skip
+    model, scores = pair().to(inputs.device), []
+    for place, rows in enumerate(subsets.to(inputs.device)):
+        model.load_state_dict({name: stacked[place] for name, stacked in many.weights.items()})
         scores.append(mislabel_score(predict(model.auxiliary, inputs[rows]), labels[rows]))
     return torch.stack(scores)
 
