@@ -29,11 +29,11 @@ $(VENV)/ready: lib/requirements.lock lib/pyproject.toml
 book: setup  ## run every chapter (PROFILE=quick) and render book/_build/html
 	$(INFOCAP) run --profile $(PROFILE) $(foreach name,$(ONLY),--only $(name)) $(foreach pair,$(SET),--set $(pair)) $(if $(STORE),--store $(STORE))
 
-test: setup  ## the whole test suite
-	$(RUN) -m pytest tests
+test: setup  ## the whole test suite, in two processes; a file stays in one, since its tests share what they set up
+	$(RUN) -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder
 
 check-pages: setup  ## look for faults in the rendered pages, in a headless browser (REQUIRE_BROWSER=1: no skips)
-	$(RUN) -m pytest tests/pages $(if $(REQUIRE_BROWSER),--require-browser)
+	$(RUN) -m pytest tests/pages -n 2 --dist loadfile --no-loadscope-reorder $(if $(REQUIRE_BROWSER),--require-browser)
 
 screenshots: setup  ## pictures of every page, desktop and phone, light and dark, in book/_build/screenshots
 	$(RUN) -m pytest tests/pages/screenshots.py

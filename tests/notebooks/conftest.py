@@ -1,6 +1,9 @@
 """The cells of the smoke profile, computed once for all tests that run chapters."""
 
+import os
+
 import pytest
+from filelock import FileLock
 
 from infocap.experiments.catalogue import CATALOGUE
 from infocap.study.store import Store
@@ -8,8 +11,11 @@ from infocap.study.store import Store
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory):
-    """The cells of the smoke profile, computed once for all chapters."""
-    folder = tmp_path_factory.mktemp("store")
-    progress = CATALOGUE.compute(list(CATALOGUE.tables), CATALOGUE.load_profile("smoke"), Store(folder), progress=False)
-    assert progress.computed and not progress.reused
+    """The cells of the smoke profile, computed once for all chapters and for all processes of one run."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with FileLock(shared / "smoke.lock"):
+        folder, profile = shared / "smoke", CATALOGUE.load_profile("smoke")
+        progress = CATALOGUE.compute(list(CATALOGUE.tables), profile, Store(folder), progress=False)
+    assert bool(progress.computed) != bool(progress.reused)  # all by this process, or all by another one
     return folder

@@ -4,6 +4,7 @@ They read `book/_build/html`, so they are not part of the plain test suite: `tes
 unless the command line names it.
 """
 
+import gc
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -56,16 +57,26 @@ def html(request):
 @pytest.fixture(scope="session")
 def soups(html):
     """Every page of the book, parsed, by its path relative to the book."""
-    paths = [path for path in sorted(html.rglob("*.html")) if "_static" not in path.relative_to(html).parts]
-    return {path.relative_to(html).as_posix(): BeautifulSoup(path.read_text("utf-8"), "html.parser") for path in paths}
+    gc.disable()  # it walks the millions of tags again and again, and all of them stay
+    found = {name: BeautifulSoup((html / name).read_text("utf-8"), "html.parser") for name in list_names(html)}
+    gc.freeze()
+    gc.enable()
+    return found
+
+
+def list_names(html):
+    """The path of every page relative to the book."""
+    paths = [path.relative_to(html) for path in sorted(html.rglob("*.html"))]
+    return [path.as_posix() for path in paths if "_static" not in path.parts]
 
 
 @pytest.fixture(scope="session")
-def pages(soups):
+def pages(html):
     """Every page but the redirect to the first one; of the pages of source, which are made alike, two."""
-    alike = [name for name in soups if name.startswith("_modules/")]
+    names = list_names(html)
+    alike = [name for name in names if name.startswith("_modules/")]
     left_out = {"index.html", *alike} - {"_modules/index.html", "_modules/infocap/noise.html"}
-    return [name for name in soups if name not in left_out]
+    return [name for name in names if name not in left_out]
 
 
 @pytest.fixture(scope="session")
