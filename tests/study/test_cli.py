@@ -116,7 +116,7 @@ def make_book(tmp_path, code, *names):
 
 def test_run(invoke, tmp_path, monkeypatch):
     book = make_book(tmp_path, "print(profile, settings)")
-    monkeypatch.setattr(runner, "render", lambda book: book / "_build" / "html" / "index.html")
+    monkeypatch.setattr(runner, "render", lambda book, facts: book / "_build" / "html" / "index.html")
     command = ["run", "--book", str(book), "--profile", "smoke", "--jobs", "1", "--set", "toy.table.main.xs=[1]"]
     output = invoke(*command)
     assert "cells: reused 0, computed 1" in output and str(book / "_build" / "html" / "index.html") in output
@@ -173,7 +173,7 @@ def test_a_changed_key_recomputes_only_what_depends_on_it(two_parts, monkeypatch
     book = make_book(tmp_path, "1", "one/chapter", "two/chapter", "summary")
     executed = {}
     monkeypatch.setattr(runner, "execute", fake_execution(executed))
-    monkeypatch.setattr(runner, "render", lambda book: book / "_build" / "html" / "index.html")
+    monkeypatch.setattr(runner, "render", lambda book, facts: book / "_build" / "html" / "index.html")
 
     def run(*words):
         executed.clear()
@@ -331,7 +331,7 @@ def test_a_profile_of_stored_rows_is_shown_as_it_is_stored_and_computes_nothing(
     book = make_book(tmp_path, "1")
     (catalogue.profiles / "evidence.toml").write_text('extends = "quick"\ncomputes = false\n')
     monkeypatch.setattr(runner, "execute", fake_execution({}))
-    monkeypatch.setattr(runner, "render", lambda book: book / "_build" / "html" / "index.html")
+    monkeypatch.setattr(runner, "render", lambda book, facts: book / "_build" / "html" / "index.html")
     words = ["run", "--profile", "evidence", "--book", str(book), "--store", str(tmp_path / "store")]
     assert main(catalogue, monkeypatch, *words) == 2
     assert (

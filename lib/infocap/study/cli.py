@@ -94,9 +94,13 @@ def make_app(catalogue: Catalogue) -> typer.Typer:
         facts = {"profile": profile, "settings": settings, "device": chosen.device}
         content = manifest.gather(book, facts, progress, stamps, reasons, seconds)
         manifest.write_page(book, content)
-        page = runner.render(book)
-        content["seconds"]["pages"] = round(time.perf_counter() - chapters_done, 1)
-        manifest.write(page.parent / "manifest.json", content)
+        page, shown = book / "_build" / "html" / "index.html", manifest.lasting(content)
+        if runner.rendered(book, shown):
+            print("pages: as they were")
+        else:
+            runner.render(book, shown)
+            content["seconds"]["pages"] = round(time.perf_counter() - chapters_done, 1)
+            manifest.write(page.parent / "manifest.json", content)
         print(page.resolve())
 
     @app.command()
