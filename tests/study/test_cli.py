@@ -13,6 +13,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from typer.testing import CliRunner
 
 from infocap.study import cli, doctor, runner
+from infocap.study.catalogue import Catalogue
 from infocap.study.store import Store
 
 
@@ -340,3 +341,13 @@ def test_a_profile_of_stored_rows_is_shown_as_it_is_stored_and_computes_nothing(
     sweep = ["sweep", "--profile", "evidence", "--jobs", "1", "--store", str(tmp_path / "store")]
     assert main(catalogue, monkeypatch, *sweep) in (None, 0)
     assert main(catalogue, monkeypatch, *words) in (None, 0)
+
+
+def test_run_lists_the_cells_of_a_table_once(catalogue, monkeypatch, tmp_path):
+    listed, work = [], Catalogue.work
+    monkeypatch.setattr(Catalogue, "work", lambda self, name, profile: listed.append(name) or work(self, name, profile))
+    monkeypatch.setattr(runner, "execute", fake_execution({}))
+    monkeypatch.setattr(runner, "render", lambda book, facts: book / "_build" / "html" / "index.html")
+    words = ["run", "--profile", "smoke", "--book", str(make_book(tmp_path, "1")), "--store", str(tmp_path / "store")]
+    assert main(catalogue, monkeypatch, *words, "--jobs", "1") in (None, 0)
+    assert listed == ["toy/table"]
