@@ -13,6 +13,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from typer.testing import CliRunner
 
 from infocap.study import cli, doctor, runner
+from infocap.study.catalogue import Catalogue
 from infocap.study.store import Store
 
 
@@ -116,7 +117,7 @@ def make_book(tmp_path, code, *names):
 
 def test_run(invoke, tmp_path, monkeypatch):
     book = make_book(tmp_path, "print(profile, settings)")
-    monkeypatch.setattr(runner, "render", lambda book: book / "_build" / "html" / "index.html")
+    monkeypatch.setattr(runner, "render", lambda book, facts: book / "_build" / "html" / "index.html")
     command = ["run", "--book", str(book), "--profile", "smoke", "--jobs", "1", "--set", "toy.table.main.xs=[1]"]
     output = invoke(*command)
     assert "cells: reused 0, computed 1" in output and str(book / "_build" / "html" / "index.html") in output
@@ -173,7 +174,7 @@ def test_a_changed_key_recomputes_only_what_depends_on_it(two_parts, monkeypatch
     book = make_book(tmp_path, "1", "one/chapter", "two/chapter", "summary")
     executed = {}
     monkeypatch.setattr(runner, "execute", fake_execution(executed))
-    monkeypatch.setattr(runner, "render", lambda book: book / "_build" / "html" / "index.html")
+    monkeypatch.setattr(runner, "render", lambda book, facts: book / "_build" / "html" / "index.html")
 
     def run(*words):
         executed.clear()
@@ -331,7 +332,7 @@ def test_a_profile_of_stored_rows_is_shown_as_it_is_stored_and_computes_nothing(
     book = make_book(tmp_path, "1")
     (catalogue.profiles / "evidence.toml").write_text('extends = "quick"\ncomputes = false\n')
     monkeypatch.setattr(runner, "execute", fake_execution({}))
-    monkeypatch.setattr(runner, "render", lambda book: book / "_build" / "html" / "index.html")
+    monkeypatch.setattr(runner, "render", lambda book, facts: book / "_build" / "html" / "index.html")
     words = ["run", "--profile", "evidence", "--book", str(book), "--store", str(tmp_path / "store")]
     assert main(catalogue, monkeypatch, *words) == 2
     assert (
@@ -340,3 +341,13 @@ def test_a_profile_of_stored_rows_is_shown_as_it_is_stored_and_computes_nothing(
     sweep = ["sweep", "--profile", "evidence", "--jobs", "1", "--store", str(tmp_path / "store")]
     assert main(catalogue, monkeypatch, *sweep) in (None, 0)
     assert main(catalogue, monkeypatch, *words) in (None, 0)
+
+
+def test_run_lists_the_cells_of_a_table_once(catalogue, monkeypatch, tmp_path):
+    listed, work = [], Catalogue.work
+    monkeypatch.setattr(Catalogue, "work", lambda self, name, profile: listed.append(name) or work(self, name, profile))
+    monkeypatch.setattr(runner, "execute", fake_execution({}))
+    monkeypatch.setattr(runner, "render", lambda book, facts: book / "_build" / "html" / "index.html")
+    words = ["run", "--profile", "smoke", "--book", str(make_book(tmp_path, "1")), "--store", str(tmp_path / "store")]
+    assert main(catalogue, monkeypatch, *words, "--jobs", "1") in (None, 0)
+    assert listed == ["toy/table"]

@@ -4,14 +4,15 @@ import io
 import os
 import re
 from datetime import datetime
+from types import SimpleNamespace
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from tqdm import tqdm
 
 from infocap.study import runner
-from infocap.study.runner import ChapterError, chapters, check_parameters, record, render, stage
+from infocap.study.runner import ChapterError, chapters, check_parameters, record, render, rendered, stage
 
 PARAMETERS = 'profile = "quick"  # smoke, quick or full\nsettings = []\nrate = 0.5\nflag = False\nstore = None'
 USED = {"profile": "smoke", "settings": ["a=1"], "store": None}
@@ -108,14 +109,94 @@ def test_the_life_of_a_book(book, capsys):
     assert prose.stat().st_mtime == notebook.stat().st_mtime == 1
 
     change(book, "one/first", "A chapter", "One chapter")
+    change(book, "one/first", "print(f'", "print(f' ")
     (book / "_static" / "style.css").unlink()
-    assert run(book) == {"one/first": "changed: notebook", "last": ""}
+    assert run(book) == {"one/first": "changed: code", "last": ""}
     assert staged(book, "one/first").cells[0].source == "# One chapter"
     assert prose.stat().st_mtime == 1 and not (book / "_build" / "stage" / "_static" / "style.css").exists()
 
     (book / "results" / "full").mkdir(parents=True)
     (book / "results" / "full" / "table.json").write_text("{}")
     assert run(book, ["last"]) == {"last": "changed: stored tables"}  # a stored table is shown beside the chapter's own
+
+
+def pretend_executed(book, name, parameters, facts, workers):
+    """Stands for ``runner.execute`` where no kernel is needed: each code cell shows its number."""
+    notebook = nbformat.read(book / f"{name}.ipynb", as_version=4)
+    runner._show_parameters(notebook, parameters)
+    code = [(number, cell) for number, cell in enumerate(notebook.cells, 1) if cell.cell_type == "code"]
+    for number, cell in code:
+        cell.outputs = [new_output("stream", text=f"output {number}")]
+    cells = [{"cell": number, "seconds": 0.0, "code": ""} for number, _ in code]
+    notebook.metadata["infocap"] = facts | {"cells": cells}
+    path = book / "_build" / "stage" / f"{name}.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, path)
+    return 0.0
+
+
+def test_changed_text_is_laid_around_what_was_executed(book, monkeypatch):
+    monkeypatch.setattr(runner, "execute", pretend_executed)
+    run(book)
+    before, other = staged(book, "one/first"), book / "_build" / "stage" / "last.ipynb"
+    os.utime(other, (1, 1))
+
+    path = book / "one" / "first.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[0].source = "# Another title"
+    notebook.cells.insert(2, new_markdown_cell("A new paragraph."))
+    nbformat.write(notebook, path)
+    assert run(book) == {"one/first": "", "last": ""}
+    after = staged(book, "one/first")
+    title, parameters, paragraph, shown = after.cells
+    assert (title.source, paragraph.source) == ("# Another title", "A new paragraph.")
+    assert [parameters, shown] == before.cells[1:]  # with its output, and the parameters that were used
+    assert [cell["cell"] for cell in record(book, "one/first")["cells"]] == [2, 4]  # their places now
+    assert after.metadata["infocap"]["inputs"] == before.metadata["infocap"]["inputs"]
+    assert other.stat().st_mtime == 1
+
+    notebook.cells[3], notebook.cells[1] = notebook.cells[1], notebook.cells[3]
+    nbformat.write(notebook, path)
+    assert run(book) == {"one/first": "changed: code", "last": ""}  # their order counts
+    notebook.cells[3].metadata["tags"] = ["parameters", "hide-input"]
+    nbformat.write(notebook, path)
+    assert run(book) == {"one/first": "changed: code", "last": ""}
+
+
+def test_pages_are_rendered_again_only_if_they_would_show_something_else(book, monkeypatch, tmp_path):
+    def build(*words, **options):
+        (book / "_build" / "html").mkdir(exist_ok=True)
+        (book / "_build" / "html" / "index.html").touch()
+        return SimpleNamespace(returncode=fails, stdout="")
+
+    fails = 0
+    monkeypatch.setattr(runner, "execute", pretend_executed)
+    monkeypatch.setattr(runner.subprocess, "run", build)
+    monkeypatch.syspath_prepend(tmp_path / "packages")
+    run(book)
+    assert not rendered(book, "facts")
+    render(book, "facts")
+    run(book)
+    (book / "_build" / "stage" / "_status.md").write_text("built a moment later")
+    assert rendered(book, "facts") and not rendered(book, "other facts")
+
+    def changes(act):
+        act()
+        run(book)
+        assert not rendered(book, "facts")
+        render(book, "facts")
+        assert rendered(book, "facts")
+
+    changes(lambda: change(book, "one/first", "A chapter", "One chapter"))
+    changes(lambda: (book / "intro.md").write_text("# Welcome\n\nAnother word.\n"))
+    changes(lambda: (book / "_ext").mkdir() or (book / "_ext" / "own.py").write_text("a = 1"))
+    changes(lambda: (book / "_ext" / "own.py").unlink())
+    changes(lambda: (tmp_path / "packages" / "sphinx-99.dist-info").mkdir(parents=True))
+    changes(lambda: (book / "_build" / "html" / "index.html").unlink())
+    fails = 1
+    with pytest.raises(ChapterError):
+        render(book, "facts")
+    assert not rendered(book, "facts")  # the pages of before may be half overwritten
 
 
 @pytest.mark.parametrize("changed", ["profile", "parameters", "library"])
@@ -127,12 +208,7 @@ def test_what_else_makes_a_staged_chapter_stale(book, monkeypatch, tmp_path, cha
 
     def execute(book, name, parameters, facts, workers):
         executed.append(name)
-        write(book / "_build" / "stage", name)
-        path = book / "_build" / "stage" / f"{name}.ipynb"
-        notebook = nbformat.read(path, as_version=4)
-        notebook.metadata["infocap"] = facts
-        nbformat.write(notebook, path)
-        return 0.0
+        return pretend_executed(book, name, parameters, facts, workers)
 
     monkeypatch.setattr(runner, "execute", execute)
     run(book)

@@ -67,20 +67,20 @@ def make_app(catalogue: Catalogue) -> typer.Typer:
         tables = [name for name in catalogue.tables if any(_part(name) in parts for parts in read.values())]
         work = {name: catalogue.work(name, chosen) for name in tables}
         if chosen.computes:
-            progress = catalogue.compute(tables, chosen, place, jobs=jobs)
+            progress = catalogue.compute(tables, chosen, place, work, jobs=jobs)
         else:
             progress = _all_there(profile, [task for one in work.values() for task in one], place)
         print(f"cells: {progress}", flush=True)
         stamps, keys = {}, {}
         for name in tables:
-            table = catalogue.collect(name, chosen, place)
+            table = catalogue.collect(name, chosen, place, work[name])
             write(table, book / "_build" / "tables" / chosen.name / f"{name}.json")
             stamps[name] = table.provenance
             of_cells = {task.cell: task.key for task in work[name]}
             panels = chosen.panels[name].items()
             keys[name] = [f"{panel} {of_cells[cell]}" for panel, one in panels for cell in one.cells]
             # Pages also say how much of the full profile has been computed.
-            keys[name] += [task.key for task in catalogue.work(name, full) if task.key in place]
+            keys[name] += [key for key in catalogue.keys(name, full) if key in place]
         cells_done = time.perf_counter()
         parameters, inputs = {}, {}
         for chapter, parts in read.items():
@@ -94,9 +94,13 @@ def make_app(catalogue: Catalogue) -> typer.Typer:
         facts = {"profile": profile, "settings": settings, "device": chosen.device}
         content = manifest.gather(book, facts, progress, stamps, reasons, seconds)
         manifest.write_page(book, content)
-        page = runner.render(book)
-        content["seconds"]["pages"] = round(time.perf_counter() - chapters_done, 1)
-        manifest.write(page.parent / "manifest.json", content)
+        page, shown = book / "_build" / "html" / "index.html", manifest.lasting(content)
+        if runner.rendered(book, shown):
+            print("pages: as they were")
+        else:
+            runner.render(book, shown)
+            content["seconds"]["pages"] = round(time.perf_counter() - chapters_done, 1)
+            manifest.write(page.parent / "manifest.json", content)
         print(page.resolve())
 
     @app.command()

@@ -13,7 +13,7 @@ from infocap._files import replace
 from infocap.study import provenance, runner
 from infocap.study.sweep import Progress
 
-__all__ = ["gather", "write", "write_page"]
+__all__ = ["gather", "lasting", "write", "write_page"]
 
 
 def gather(
@@ -51,6 +51,12 @@ def gather(
         "chapters": chapters,
         "tables": tables,
     }
+
+
+def lasting(manifest: dict[str, Any]) -> str:
+    """What a manifest says that is no matter of one build: all but its times, and what it reused and computed."""
+    facts = {name: value for name, value in manifest.items() if name not in ("built", "seconds", "cells", "chapters")}
+    return json.dumps(facts)
 
 
 def write(path: Path, manifest: dict[str, Any]) -> None:
@@ -98,7 +104,7 @@ def write_page(book: Path, manifest: dict[str, Any]) -> None:
         device, commits = provenance.listed(facts["device"]), provenance.listed(facts["commit"])
         finished = f"{facts['finished']} of {facts['cells']}"
         lines.append(f"| {_spaced(name)} | {finished} | {facts['seconds']:.1f} | {slowest} | {device} | {commits} |")
-    replace(book / "_build" / "stage" / "_status.md", ("\n".join(lines) + "\n").encode())
+    replace(book / "_build" / "stage" / runner.STATUS, ("\n".join(lines) + "\n").encode())
 
 
 def _time(text: str) -> str:

@@ -1,9 +1,10 @@
 """How does a notebook become a page?
 
 papermill runs each chapter with the profile as its parameter; the executed copy is staged, and Jupyter Book renders the
-stage with execution off. A staged notebook is reused only if nothing that it may show has changed: the notebook, its
-parameters, the library and the lock, the stored tables, and the profile and cells of the parts that it reads. A cell
-that raises stops the build: the message names the notebook, the cell and the line, and the executed notebook is kept.
+stage with execution off. A staged notebook is reused only if nothing that its outputs may show has changed: its code,
+its parameters, the library and the lock, the stored tables, and the profile and cells of the parts that it reads; its
+text is laid anew around what was executed. A cell that raises stops the build: the message names the notebook, the cell
+and the line, and the executed notebook is kept. Pages are rendered only if something that they show has changed.
 """
 
 import ast
@@ -30,7 +31,18 @@ import papermill
 import yaml
 from traitlets.config import Config
 
-__all__ = ["ChapterError", "alone", "chapters", "check", "check_parameters", "execute", "record", "render", "stage"]
+__all__ = [
+    "ChapterError",
+    "alone",
+    "chapters",
+    "check",
+    "check_parameters",
+    "execute",
+    "record",
+    "render",
+    "rendered",
+    "stage",
+]
 
 
 # Nobody else on the machine can talk to a kernel. (Sockets in files would collide between chapters of one folder.)
@@ -42,6 +54,9 @@ _KERNEL = Config(
 
 class ChapterError(RuntimeError):
     """A chapter that cannot run, or whose cell raised."""
+
+
+STATUS = "_status.md"  # holds the times of this build; alone it is no reason to render again
 
 
 def chapters(book: Path) -> list[str]:
@@ -88,7 +103,7 @@ def stage(
     Args:
         book: The folder of ``_toc.yml``.
         parameters: For each chapter to execute, what is passed to it; the others are staged as they were last executed.
-        inputs: For each of these chapters, what decides about reuse besides its notebook, its parameters, the library
+        inputs: For each of these chapters, what decides about reuse besides its code, its parameters, the library
             and the stored tables: texts by name.
         commit: Is written into the record of each chapter that is executed.
         jobs: Chapters executed at the same time; ``None`` means one per core.
@@ -103,7 +118,7 @@ def stage(
     shared = {"library": _library(), "stored tables": _digest(*_results(book))}
     wanted, reasons = {}, {}
     for name, values in parameters.items():
-        own = {"notebook": (book / f"{name}.ipynb").read_text(encoding="utf-8"), "parameters": json.dumps(values)}
+        own = {"code": _code(book / f"{name}.ipynb"), "parameters": json.dumps(values)}
         wanted[name] = shared | {part: _digest(text) for part, text in (own | inputs[name]).items()}
         reasons[name] = _reason(record(book, name).get("inputs"), wanted[name])
     stale = [name for name, reason in reasons.items() if reason]
@@ -121,6 +136,8 @@ def stage(
     if failures:
         raise ChapterError("\n".join(failures))
     print(f"chapters: reused {len(parameters) - len(stale)}, computed {len(stale)}")
+    for name in reasons:  # those just executed too, since papermill adds to the cells of text
+        _lay_text(book / f"{name}.ipynb", _staged(book, name))
     _copy_prose(book, book / "_build" / "stage")
     return reasons
 
@@ -201,8 +218,8 @@ def record(book: Path, name: str) -> dict[str, Any]:
     """
     staged = _staged(book, name)
     try:
-        return dict(nbformat.read(staged, as_version=4).metadata.get("infocap", {}))
-    except Exception:  # absent, or nbformat fails in one of many ways
+        return dict(json.loads(staged.read_bytes())["metadata"].get("infocap", {}))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # absent, or something else
         return {}
 
 
@@ -229,16 +246,31 @@ def check_parameters(notebook: Path, parameters: dict[str, Any]) -> None:
             )
 
 
-def render(book: Path) -> Path:
+def rendered(book: Path, facts: str) -> bool:
+    """Whether the pages show what is staged now, as this library and these packages render it, and ``facts``."""
+    build = book / "_build"
+    try:
+        last = (build / "rendered").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return last == _shown(book, facts) and (build / "html" / "index.html").exists()
+
+
+def render(book: Path, facts: str = "") -> Path:
     """Renders the stage with Jupyter Book, warnings as errors; returns the path of the first page.
 
     After a render that was killed or failed, all pages are rendered anew: Sphinx would take a page that was half
     written for finished, leave out the search index, and keep silent about warnings that it gave before.
 
+    Args:
+        book: The folder of ``_toc.yml``, with its chapters staged.
+        facts: What the status page shows besides times, see ``rendered``.
+
     Raises:
         ChapterError: The renderer failed; its output has been printed.
     """
-    build = book / "_build"
+    build, shown = book / "_build", _shown(book, facts)
+    (build / "rendered").unlink(missing_ok=True)
     unfinished = build / "rendering"
     if unfinished.exists():
         for folder in (build / "html", build / ".doctrees"):
@@ -254,7 +286,20 @@ def render(book: Path) -> Path:
         print(outcome.stdout)
         raise ChapterError("the pages were not rendered without warnings, see the lines above")
     unfinished.unlink()
+    (build / "rendered").write_text(shown, encoding="utf-8")
     return build / "html" / "index.html"
+
+
+def _shown(book: Path, facts: str) -> str:
+    """Identifies all that the pages show: the stage with its extensions, the library, installed packages, and facts."""
+    stage, digest = book / "_build" / "stage", hashlib.sha256(f"{_library()} {facts}".encode())
+    for path in sorted(stage.rglob("*")):
+        if path.is_file() and path.name != STATUS and path.parent.name != "__pycache__":
+            digest.update(f"{path.relative_to(stage)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    for folder in dict.fromkeys(sys.path):
+        for path in sorted(Path(folder).glob("*.dist-info")):  # is named by package and version
+            digest.update(path.name.encode())
+    return digest.hexdigest()
 
 
 def _pages(book: Path) -> list[str]:
@@ -290,6 +335,32 @@ def _results(book: Path) -> list[str]:
 
 def _digest(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _code(notebook: Path) -> str:
+    """What decides how a notebook is executed and shown, besides its text."""
+    content = nbformat.read(notebook, as_version=4)
+    cells = [(cell.source, cell.metadata) for cell in content.cells if cell.cell_type == "code"]
+    return json.dumps([content.metadata, cells], sort_keys=True)
+
+
+def _lay_text(source: Path, target: Path) -> None:
+    """Puts the text of a chapter around its executed code cells; a file that stays as it is keeps its date."""
+    executed, notebook = (nbformat.read(path, as_version=4) for path in (target, source))
+    before = executed.cells
+    code = iter([cell for cell in before if cell.cell_type == "code"])
+    executed.cells = [next(code) if cell.cell_type == "code" else cell for cell in notebook.cells]
+    if executed.cells == before:
+        return
+    old, new = (
+        [n for n, cell in enumerate(cells, 1) if cell.cell_type == "code"] for cells in (before, executed.cells)
+    )
+    number = dict(zip(old, new, strict=True))
+    for cell in executed.metadata["infocap"]["cells"]:
+        cell["cell"] = number[cell["cell"]]
+    laid = target.with_suffix(".new")
+    nbformat.write(executed, laid)
+    os.replace(laid, target)
 
 
 def _staged(book: Path, name: str) -> Path:
