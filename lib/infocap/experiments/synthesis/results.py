@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.metrics import roc_auc_score
 
 from infocap.bounds import SupersampleRuns, row_information
 from infocap.information import mutual_information
@@ -110,6 +109,10 @@ def correlations_with(table: Table, name: str, target: str = "gap") -> pd.DataFr
 
 def detection(table: Table, name: str = "noisy") -> pd.DataFrame:
     """Area under the ROC curve of each measure for wrong labels: one column per measure, one line per supersample."""
+    from sklearn.metrics import (
+        roc_auc_score,
+    )  # here, because it takes a second, which few of those who import this module need
+
     lines = []
     for place, seed in _cells(table, name):
         frame = examples(table, place)
