@@ -1,5 +1,6 @@
 """How sure is a mean over supersamples?"""
 
+from scipy import stats
 from torch import Tensor
 
 from infocap import _checks as check
@@ -21,8 +22,6 @@ def bootstrap_interval(values: Tensor, level: float = 0.95, seed: int = 0) -> tu
         >>> 0.1 < low < 0.2 < high < 0.3
         True
     """
-    from scipy import stats  # here, because it takes a second, which few of those who import this module need
-
     values = check.float64("values", values)
     if values.ndim != 1 or len(values) < 2:
         raise ValueError(f"values must be [k1] with k1 >= 2, got shape {tuple(values.shape)}")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
-from scipy.special import stdtrit  # what scipy.stats.t calls, without its second of import
+from scipy import stats
 
 from infocap._files import replace
 
@@ -139,7 +139,7 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
     values = np.asarray(values, dtype=float)
     if len(values) < 2:
         return float("nan"), float("nan")
-    half = stdtrit(len(values) - 1, (1 + level) / 2) * values.std(ddof=1) / np.sqrt(len(values))
+    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     return float(values.mean() - half), float(values.mean() + half)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+from scipy.stats import spearmanr
 
 from infocap.experiments.distillation.results import (
     by_teacher,
@@ -234,8 +235,6 @@ def _steps(table: Table, kernel: str) -> Iterator[Decision]:
 
 
 def _rises(table: Table, kernel: str) -> Iterator[Decision]:
-    from scipy.stats import spearmanr  # here, because it takes a second, which few of those who import this module need
-
     for student, rows in _by_student(table, kernel):
         rows = rows[rows["temperature"] == 1.0]
         values = [spearmanr(part["checkpoint"], part["adjusted"]).statistic for _, part in rows.groupby("seed")]

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from scipy.stats import spearmanr
 from torch import Tensor
 
 from infocap import data, networks
@@ -83,8 +84,6 @@ def chosen(cell: Cell, purpose: str) -> Tensor:
 
 def rank_correlation(a: Tensor, b: Tensor) -> float:
     """Spearman's, of two scores."""
-    from scipy.stats import spearmanr  # here, because chapters import this module and measure nothing
-
     return float(spearmanr(a.cpu(), b.cpu()).statistic)
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from infocap.experiments.sample_information import toys
 from infocap.experiments.sample_information.methods import METHODS
@@ -61,8 +62,6 @@ def agreement(rows: pd.DataFrame) -> pd.DataFrame:
         ``panel``, ``width``, ``weight_decay``, ``seed``, ``target`` (weights or predictions), ``method``, ``pearson``
         and ``spearman``. A constant score has no correlation: NaN.
     """
-    from scipy import stats  # here, because it takes a second, which few of those who import this module need
-
     lines = []
     for row in rows.to_dict("records"):
         shared = {name: row[name] for name in ("panel", "weight_decay", "seed")}
