@@ -109,9 +109,7 @@ def correlations_with(table: Table, name: str, target: str = "gap") -> pd.DataFr
 
 def detection(table: Table, name: str = "noisy") -> pd.DataFrame:
     """Area under the ROC curve of each measure for wrong labels: one column per measure, one line per supersample."""
-    from sklearn.metrics import (
-        roc_auc_score,
-    )  # here, because it takes a second, which few of those who import this module need
+    from sklearn.metrics import roc_auc_score  # takes a second, which few who import this module need
 
     lines = []
     for place, seed in _cells(table, name):
