@@ -175,15 +175,21 @@ def test_a_changed_key_recomputes_only_what_depends_on_it(two_parts, monkeypatch
     executed = {}
     monkeypatch.setattr(runner, "execute", fake_execution(executed))
     monkeypatch.setattr(runner, "render", lambda book, facts: book / "_build" / "html" / "index.html")
+    monkeypatch.setattr(runner, "preview", lambda book, part, names: seen.append((part, *names)) or book / part)
+    seen = []
 
     def run(*words):
         executed.clear()
+        seen.clear()
         options = ["run", "--book", str(book), "--store", str(tmp_path / "store"), "--profile", "smoke", "--jobs", "1"]
         return CliRunner().invoke(cli.make_app(two_parts), [*options, *words], catch_exceptions=False).output
 
-    assert "cells: reused 0, computed 6" in run() and list(executed) == ["one/chapter", "two/chapter", "summary"]
+    output = run()
+    assert "cells: reused 0, computed 6" in output and list(executed) == ["one/chapter", "two/chapter", "summary"]
+    assert seen == [("one", "one/chapter")] and "one can be read" in output  # after the last part comes the whole book
     output = run("--set", "two.table.main.seeds=[0, 1]")
     assert "cells: reused 6, computed 3" in output
+    assert seen == []  # nobody waited for part one
     assert executed == {"two/chapter": ["two.table.main.seeds=[0, 1]"], "summary": ["two.table.main.seeds=[0, 1]"]}
     assert "two/chapter: 0.0 s (changed: cells, parameters)" in output and "reused 1, computed 2" in output
     assert "cells: reused 9" in run("--set", "two.table.main.seeds=[0, 1]") and not executed

@@ -54,6 +54,7 @@ def book(tmp_path):
 
 def run(book, only=None, parameters=USED, profile="profile"):
     only = only or chapters(book)
+    runner.check(book, dict.fromkeys(only, parameters))
     return stage(book, dict.fromkeys(only, parameters), dict.fromkeys(only, {"profile": profile}), jobs=1)
 
 
@@ -70,9 +71,11 @@ def test_the_life_of_a_book(book, capsys):
     assert not (book / "_build").exists()  # refused before anything was executed
 
     assert run(book) == {"one/first": "new", "last": "new"}
-    one, last, total = capsys.readouterr().out.splitlines()
+    one, last = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"one/first: \d+\.\d s \(new\)", one) and last.startswith("last: ")
-    assert total == "chapters: reused 0, computed 2"
+    page = runner.preview(book, "one", ["one/first"])
+    assert "flag = False" in re.sub("<[^>]*>", "", (page.parent / "one" / "first.html").read_text(encoding="utf-8"))
+    assert not (page.parent / "last.html").exists() and not (book / "_build" / "html").exists()
     first = staged(book, "one/first")
     parameters, shown = first.cells[1:]
     assert parameters.source.splitlines() == [

@@ -17,6 +17,7 @@ import torch
 from joblib.externals.loky import get_reusable_executor
 from typer.testing import CliRunner
 
+from infocap.study import sweep as sweep_module
 from infocap.study.cli import make_app
 from infocap.study.profiles import Panel, Profile
 from infocap.study.store import Store
@@ -326,3 +327,13 @@ def test_two_fresh_processes_give_equal_bytes_though_one_scrambled_the_global_ge
     assert (tmp_path / "plain" / "arrays").read_bytes() == (tmp_path / "scrambled" / "arrays").read_bytes()
     stores = [sorted(Store(tmp_path / name / "store")) for name in ("plain", "scrambled")]
     assert stores[0] == stores[1]  # the keys
+
+
+def test_a_line_a_minute_says_what_remains(monkeypatch, capsys):
+    clock = iter([0, 30, 61, 100, 122, 150])
+    monkeypatch.setattr(sweep_module.time, "monotonic", lambda: next(clock))
+    assert list(sweep_module._said("abcde", 5)) == list("abcde")
+    assert capsys.readouterr().out.splitlines() == [
+        "cells: 2 of 5 after 1 min, about 2 min remain",
+        "cells: 4 of 5 after 2 min, about 1 min remain",
+    ]

@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -56,7 +57,6 @@ def make_app(catalogue: Catalogue) -> typer.Typer:
         book: Annotated[Path, typer.Option(help="folder of the book")] = Path("book"),
     ) -> None:
         """Computes what is missing, runs every chapter, renders the book and prints its path."""
-        start = time.perf_counter()
         settings, place = settings or [], Store(store)
         chosen, full = catalogue.load_profile(profile, settings), catalogue.load_profile("full")
         chapters = only or runner.chapters(book)
@@ -66,31 +66,46 @@ def make_app(catalogue: Catalogue) -> typer.Typer:
         read = {chapter: parts_read(book / f"{chapter}.ipynb", catalogue.tables) for chapter in chapters}
         tables = [name for name in catalogue.tables if any(_part(name) in parts for parts in read.values())]
         work = {name: catalogue.work(name, chosen) for name in tables}
-        if chosen.computes:
-            progress = catalogue.compute(tables, chosen, place, work, jobs=jobs)
-        else:
-            progress = _all_there(profile, [task for one in work.values() for task in one], place)
-        print(f"cells: {progress}", flush=True)
-        stamps, keys = {}, {}
-        for name in tables:
-            table = catalogue.collect(name, chosen, place, work[name])
-            write(table, book / "_build" / "tables" / chosen.name / f"{name}.json")
-            stamps[name] = table.provenance
-            of_cells = {task.cell: task.key for task in work[name]}
-            panels = chosen.panels[name].items()
-            keys[name] = [f"{panel} {of_cells[cell]}" for panel, one in panels for cell in one.cells]
-            # Pages also say how much of the full profile has been computed.
-            keys[name] += [key for key in catalogue.keys(name, full) if key in place]
-        cells_done = time.perf_counter()
-        parameters, inputs = {}, {}
-        for chapter, parts in read.items():
-            others = {_part(name) for name in catalogue.tables} - parts
-            own = [setting for setting in settings if re.split(r"[.=]", setting)[0] not in others]
-            parameters[chapter] = shared | {"settings": own}
-            inputs[chapter] = {"cells": "\n".join(key for name in tables if _part(name) in parts for key in keys[name])}
-        reasons = runner.stage(book, parameters, inputs, commit=provenance.stamp()["commit"], jobs=jobs)
-        chapters_done = time.perf_counter()
-        seconds = {"cells": cells_done - start, "chapters": chapters_done - cells_done}
+        if not chosen.computes:
+            _require_all(profile, [task for one in work.values() for task in one], place)
+        parts, commit = list(dict.fromkeys(_part(name) for name in tables)), provenance.stamp()["commit"]
+        progress, stamps, keys, reasons = Progress(0, 0), {}, {}, {}
+        seconds, previews = {"cells": 0.0, "chapters": 0.0}, ThreadPoolExecutor(1)
+        for number, part in enumerate(parts, 1):
+            start = time.perf_counter()
+            own = {name: work[name] for name in tables if _part(name) == part}
+            computed = catalogue.compute(list(own), chosen, place, own, jobs=jobs)
+            progress += computed
+            print(f"cells of {part}: {computed}", flush=True)
+            for name in own:
+                table = catalogue.collect(name, chosen, place, work[name])
+                write(table, book / "_build" / "tables" / chosen.name / f"{name}.json")
+                stamps[name] = table.provenance
+                of_cells = {task.cell: task.key for task in work[name]}
+                panels = chosen.panels[name].items()
+                keys[name] = [f"{panel} {of_cells[cell]}" for panel, one in panels for cell in one.cells]
+                # Pages also say how much of the full profile has been computed.
+                keys[name] += [key for key in catalogue.keys(name, full) if key in place]
+            seconds["cells"] += time.perf_counter() - start
+            last = number == len(parts)
+            parameters, inputs = {}, {}
+            for chapter, wanted in read.items():
+                if chapter not in reasons and (last or wanted <= set(parts[:number])):
+                    others = {_part(name) for name in catalogue.tables} - wanted
+                    kept = [setting for setting in settings if re.split(r"[.=]", setting)[0] not in others]
+                    parameters[chapter] = shared | {"settings": kept}
+                    shown = [key for name in keys if _part(name) in wanted for key in keys[name]]
+                    inputs[chapter] = {"cells": "\n".join(shown)}
+            start = time.perf_counter()
+            reasons |= runner.stage(book, parameters, inputs, commit=commit, jobs=jobs)
+            seconds["chapters"] += time.perf_counter() - start
+            ready = [chapter for chapter in parameters if chapter.startswith(f"{part}/")]
+            if not last and computed.computed and ready:  # who waits for cells may begin to read
+                previews.submit(_preview, book, part, ready)
+        new = sum(map(bool, reasons.values()))
+        print(f"cells: {progress}\nchapters: reused {len(reasons) - new}, computed {new}", flush=True)
+        previews.shutdown()
+        start = time.perf_counter()
         facts = {"profile": profile, "settings": settings, "device": chosen.device}
         content = manifest.gather(book, facts, progress, stamps, reasons, seconds)
         manifest.write_page(book, content)
@@ -99,7 +114,7 @@ def make_app(catalogue: Catalogue) -> typer.Typer:
             print("pages: as they were")
         else:
             runner.render(book, shown)
-            content["seconds"]["pages"] = round(time.perf_counter() - chapters_done, 1)
+            content["seconds"]["pages"] = round(time.perf_counter() - start, 1)
             manifest.write(page.parent / "manifest.json", content)
         print(page.resolve())
 
@@ -199,7 +214,7 @@ def _one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _all_there(profile: str, work: Sequence[Task], store: Store) -> Progress:
+def _require_all(profile: str, work: Sequence[Task], store: Store) -> None:
     """Refuses to show a profile that is read from stored rows before they are there."""
     missing = sum(task.result(store) is None for task in work)
     if missing:
@@ -207,7 +222,11 @@ def _all_there(profile: str, work: Sequence[Task], store: Store) -> Progress:
             f"profile: {missing} of {len(work)} cells of {profile!r} are not stored yet; accepted: another profile, or "
             f"first python -m infocap sweep --profile {profile}"
         )
-    return Progress(len(work), 0)
+
+
+def _preview(book: Path, part: str, chapters: Sequence[str]) -> None:
+    if page := runner.preview(book, part, chapters):
+        print(f"{part} can be read, while the rest is computed: {page.resolve()}", flush=True)
 
 
 def _part(table: str) -> str:

@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
@@ -98,11 +98,11 @@ def stage(
     commit: str = "unknown",
     jobs: int | None = None,
 ) -> dict[str, str]:
-    """Fills ``book/_build/stage`` with all pages, executing the notebooks that need it; prints a line for each.
+    """Fills ``book/_build/stage``, executing those notebooks that need it; prints a line for each. See ``check`` first.
 
     Args:
         book: The folder of ``_toc.yml``.
-        parameters: For each chapter to execute, what is passed to it; the others are staged as they were last executed.
+        parameters: For each chapter to execute, what is passed to it; the others stay as they were staged.
         inputs: For each of these chapters, what decides about reuse besides its code, its parameters, the library
             and the stored tables: texts by name.
         commit: Is written into the record of each chapter that is executed.
@@ -112,9 +112,8 @@ def stage(
         For each of these chapters, why it was executed; an empty text if it was reused.
 
     Raises:
-        ChapterError: As ``check``, or a cell raised; names the notebook, the cell and the line.
+        ChapterError: A cell raised; names the notebook, the cell and the line.
     """
-    check(book, parameters)
     shared = {"library": _library(), "stored tables": _digest(*_results(book))}
     wanted, reasons = {}, {}
     for name, values in parameters.items():
@@ -135,7 +134,6 @@ def stage(
         print(f"{name}: {'failed' if isinstance(outcome, str) else f'{outcome:.1f} s'} ({reasons[name]})", flush=True)
     if failures:
         raise ChapterError("\n".join(failures))
-    print(f"chapters: reused {len(parameters) - len(stale)}, computed {len(stale)}")
     for name in reasons:  # those just executed too, since papermill adds to the cells of text
         _lay_text(book / f"{name}.ipynb", _staged(book, name))
     _copy_prose(book, book / "_build" / "stage")
@@ -277,17 +275,47 @@ def render(book: Path, facts: str = "") -> Path:
             shutil.rmtree(folder, ignore_errors=True)
     build.mkdir(exist_ok=True)
     unfinished.touch()
-    start = "from jupyter_book.cli.main import main; main()"  # it has no __main__
-    command = [sys.executable, "-c", start, "build", str(book / "_build" / "stage")]
-    command += ["--path-output", str(book), "-W", "-n", "--keep-going", "-q"]
     print("rendering the pages", flush=True)
-    outcome = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    outcome = _jupyter_book(build / "stage", book, "-W", "-n", "--keep-going")
     if outcome.returncode:
         print(outcome.stdout)
         raise ChapterError("the pages were not rendered without warnings, see the lines above")
     unfinished.unlink()
     (build / "rendered").write_text(shown, encoding="utf-8")
     return build / "html" / "index.html"
+
+
+def preview(book: Path, title: str, names: Sequence[str]) -> Path | None:
+    """Renders some staged chapters ahead of the whole book, in a folder of their own, beside the pages of prose.
+
+    References to chapters that are not there yet are left as text.
+
+    Args:
+        book: The folder of ``_toc.yml``.
+        title: Names the folder, ``book/_build/parts/<title>``.
+        names: The chapters; the first is the first page.
+
+    Returns:
+        The path of the first page; ``None`` if the renderer failed, which the whole book then explains.
+    """
+    folder = book / "_build" / "parts" / title
+    shutil.rmtree(folder, ignore_errors=True)
+    _copy_prose(book, folder / "stage")
+    for name in names:
+        (folder / "stage" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(_staged(book, name), folder / "stage" / f"{name}.ipynb")
+    prose = [page for page in _pages(book) if "/" not in page and (book / f"{page}.md").exists()]
+    files = [{"file": page} for page in [*names[1:], *prose]]
+    contents = {"format": "jb-book", "root": names[0], "chapters": files}
+    (folder / "stage" / "_toc.yml").write_text(yaml.safe_dump(contents), encoding="utf-8")
+    outcome = _jupyter_book(folder / "stage", folder)
+    return None if outcome.returncode else folder / "_build" / "html" / "index.html"
+
+
+def _jupyter_book(source: Path, target: Path, *options: str) -> subprocess.CompletedProcess:
+    start = "from jupyter_book.cli.main import main; main()"  # it has no __main__
+    command = [sys.executable, "-c", start, "build", str(source), "--path-output", str(target), "-q", *options]
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def _shown(book: Path, facts: str) -> str:

@@ -10,7 +10,7 @@ import json
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from infocap.study.tables import Table
 
 __all__ = ["Progress", "SweepError", "Task", "cluster", "collect", "sweep", "tasks"]
 
+_A_LINE_EVERY = 60  # seconds
 _EXPECTED = 1000  # workers of a cluster that may still be in a queue when a sweep begins
 
 
@@ -61,6 +62,10 @@ class Progress:
     reused: int
     computed: int
     skipped: tuple[str, ...] = ()
+
+    def __add__(self, other: "Progress") -> "Progress":
+        skipped = self.skipped + other.skipped
+        return Progress(self.reused + other.reused, self.computed + other.computed, skipped)
 
     def __str__(self) -> str:
         faults = [f", skipped {self.skipped.count(fault)} ({fault})" for fault in dict.fromkeys(self.skipped)]
@@ -112,7 +117,7 @@ def sweep(
         jobs: Worker processes; ``None`` means one per physical core. Inside ``cluster`` the cluster decides.
         shard: ``(i, n)``: only every n-th cell, from the i-th on. The shards of a sweep may fill one store, or several
             that are copied into one.
-        progress: Show a progress bar with the remaining time, if this is a terminal.
+        progress: Show a progress bar with the remaining time if this is a terminal, and else print a line a minute.
 
     Returns:
         How many cells were reused and computed.
@@ -136,7 +141,8 @@ def sweep(
     failures = []
     with joblib.Parallel(n_jobs=jobs, return_as="generator_unordered") as parallel:
         done = parallel(joblib.delayed(measured)(measures[task.table], task) for task in missing)
-        for task, result in tqdm(done, total=len(missing), disable=None if progress else True, unit="cell"):
+        bar = tqdm(done, total=len(missing), disable=None if progress else True, unit="cell")
+        for task, result in _said(bar, len(missing)) if progress and bar.disable else bar:
             try:
                 if isinstance(result, Record):
                     store.put(task.key, result)
@@ -153,6 +159,18 @@ def sweep(
         shown += [f"and {more} more"] if more > 0 else []
         raise SweepError(f"{len(failures)} of {len(work)} cells failed; the others are stored\n" + "\n".join(shown))
     return outcome
+
+
+def _said(results: Iterable[Any], total: int) -> Iterator[Any]:
+    """Where nobody sees a bar: a line a minute, as soon as the next cell is done."""
+    began = said = time.monotonic()
+    for number, result in enumerate(results, 1):
+        yield result
+        now = time.monotonic()
+        if now - said >= _A_LINE_EVERY and number < total:
+            said, spent = now, (now - began) / 60
+            rest = spent / number * (total - number)
+            print(f"cells: {number} of {total} after {spent:.0f} min, about {rest:.0f} min remain", flush=True)
 
 
 @contextlib.contextmanager
