@@ -13,7 +13,15 @@ from infocap.experiments.generalization import claims, results, toys
 from infocap.study.claims import Verdict, claims_of, decide
 from infocap.study.tables import Table
 
-QUICK = CATALOGUE.load_profile("quick", ["generalization.training.noise.looks=2"])
+PAPER_SETS = "[{ n = 75, epochs = 200, seeds = [0, 1, 2] }, { n = 250, epochs = 200, seeds = [0, 1] }]"
+QUICK = CATALOGUE.load_profile(
+    "quick",
+    [
+        "generalization.training.noise.looks=2",
+        "generalization.training.paper.draws=20",
+        f"generalization.training.paper.sets={PAPER_SETS}",
+    ],
+)  # made-up runs, enough for every verdict
 PANELS = {name: panel.cells for name, panel in QUICK.panels["generalization/training"].items()}
 CLAIMS = claims_of(claims)
 BY_NAME = {claim.name.removeprefix("generalization/"): claim for claim in CLAIMS}

@@ -39,7 +39,7 @@ def record(task, adjusted, seconds, commit):
 
 def test_what_another_run_has_stored_stays(tmp_path):
     """Two runs of parts, in stores of their own; a cell that both have counts once, with the later result."""
-    profile, folder = CATALOGUE.load_profile("quick"), tmp_path / "kept"
+    profile, folder = CATALOGUE.load_profile("evidence"), tmp_path / "kept"
     tasks = CATALOGUE.work("distillation/flips", profile)[:3]
     for run, chosen in (("first", tasks[:2]), ("second", tasks[1:])):
         store = Store(tmp_path / run)

@@ -124,7 +124,7 @@ def test_every_claim_of_these_tables_is_tested_here():
 def test_an_unfinished_panel_is_not_run():
     less = retraining_table(without="ridge")
     assert verdict("regularization-helps", less) == Verdict.NOT_RUN
-    with pytest.raises(NotRun, match="panel ridge: 0 of 6"):
+    with pytest.raises(NotRun, match=f"panel ridge: 0 of {len(PROFILE.panels[RETRAINING]['ridge'].cells)}"):
         results.panel(less, "ridge")
 
 

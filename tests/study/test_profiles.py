@@ -24,7 +24,7 @@ def test_the_books_profiles():
     quick, evidence, full = (PROFILES[name] for name in ("quick", "evidence", "full"))
     for table in CATALOGUE.tables:
         assert quick.panels[table].keys() == evidence.panels[table].keys() <= full.panels[table].keys()
-        assert set(quick.cells(table)) <= set(evidence.cells(table)) or table == "generalization/training"
+        assert len(quick.cells(table)) <= len(evidence.cells(table))
     assert "cifar100" in full.panels[MAIN] and "cifar100" not in quick.panels[MAIN]
 
 
