@@ -68,7 +68,8 @@ def make_app(catalogue: Catalogue) -> typer.Typer:
         work = {name: catalogue.work(name, chosen) for name in tables}
         if not chosen.computes:
             _require_all(profile, [task for one in work.values() for task in one], place)
-        parts, commit = list(dict.fromkeys(_part(name) for name in tables)), provenance.stamp()["commit"]
+        parts = list(dict.fromkeys(_part(name) for name in tables)) or [""]  # chapters may read no part at all
+        commit = provenance.stamp()["commit"]
         progress, stamps, keys, reasons = Progress(0, 0), {}, {}, {}
         seconds, previews = {"cells": 0.0, "chapters": 0.0}, ThreadPoolExecutor(1)
         for number, part in enumerate(parts, 1):
@@ -76,7 +77,8 @@ def make_app(catalogue: Catalogue) -> typer.Typer:
             own = {name: work[name] for name in tables if _part(name) == part}
             computed = catalogue.compute(list(own), chosen, place, own, jobs=jobs)
             progress += computed
-            print(f"cells of {part}: {computed}", flush=True)
+            if part:
+                print(f"cells of {part}: {computed}", flush=True)
             for name in own:
                 table = catalogue.collect(name, chosen, place, work[name])
                 write(table, book / "_build" / "tables" / chosen.name / f"{name}.json")
@@ -90,7 +92,7 @@ def make_app(catalogue: Catalogue) -> typer.Typer:
             last = number == len(parts)
             parameters, inputs = {}, {}
             for chapter, wanted in read.items():
-                if chapter not in reasons and (last or wanted <= set(parts[:number])):
+                if chapter not in reasons and wanted <= set(parts[:number]):
                     others = {_part(name) for name in catalogue.tables} - wanted
                     kept = [setting for setting in settings if re.split(r"[.=]", setting)[0] not in others]
                     parameters[chapter] = shared | {"settings": kept}
