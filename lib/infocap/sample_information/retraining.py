@@ -106,13 +106,13 @@ def retrain_leave_one_out(
     def train(subsets: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Flat weights ``[M, d]``, outputs ``[M, m, C]`` and named weights of the networks."""
         many = fit_many(
-            lambda: _Frozen(build()), inputs, labels, subsets,
+            lambda: _frozen(build()), inputs, labels, subsets,
             init_seeds=[seed] * len(subsets), order_seeds=[0] * len(subsets),
             loss=half_squared_error, optimizer=optimizer, steps=steps, batch_size=subsets.shape[1],
             record=lambda step, outputs: outputs, record_at=[steps], eval_inputs=eval_inputs,
         )  # fmt: skip
-        named = {name.removeprefix("model."): tensor for name, tensor in many.weights.items()}
-        return torch.cat([named[name].flatten(1) for name in parameters], 1), many.records[steps], named
+        flat = torch.cat([many.weights[name].flatten(1) for name in parameters], 1)
+        return flat, many.records[steps], many.weights
 
     everything = torch.arange(n)
     weights, outputs, named = train(everything[None])
@@ -214,7 +214,7 @@ def linearization_quality(
 
     trained = copy.deepcopy(model)
     fit(
-        _Frozen(trained), inputs, labels, loss=half_squared_error, steps=steps, batch_size=n,
+        _frozen(trained), inputs, labels, loss=half_squared_error, steps=steps, batch_size=n,
         optimizer=partial(AnchoredSGD, lr=learning_rate, weight_decay=weight_decay),
         generator=torch.Generator().manual_seed(0),
     )  # fmt: skip
@@ -238,18 +238,10 @@ def _relative(value: Tensor, reference: Tensor) -> float:
     return float(error / reference.norm()) if error else 0.0
 
 
-class _Frozen(nn.Module):
-    """A network that stays in evaluation mode while it is trained."""
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model.eval()
-
-    def train(self, mode: bool = True) -> nn.Module:
-        return self
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.model(inputs)
+def _frozen(model: nn.Module) -> nn.Module:
+    """The network itself, which stays in evaluation mode while it is trained."""
+    model.eval().train = lambda mode=True: model
+    return model
 
 
 def _columns(targets: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -76,4 +76,4 @@ def _backward(weights: dict[str, Tensor], chain: list[str], path: list[Tensor], 
         weight, bias = weights[f"{chain[place]}.weight"], weights[f"{chain[place]}.bias"]
         weight.grad, bias.grad = torch.bmm(slope.mT, path[place]), slope.sum(1)
         if place:
-            slope = torch.bmm(slope, weight).masked_fill_(path[place] <= 0, 0)
+            slope = torch.ops.aten.threshold_backward(torch.bmm(slope, weight), path[place], 0)  # of the ReLU

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
-from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm, trange
 
 from infocap import _memory
@@ -177,6 +176,8 @@ def _why_one_by_one(model: nn.Module, optimizer: Callable[..., torch.optim.Optim
 def _batching_pays(model: nn.Module, batch: Tensor, shared: bool) -> bool:
     if batch.is_cuda:
         return True
+    from torch.utils.flop_counter import FlopCounterMode  # loads a compiler
+
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(batch)
     channels = [module.out_channels for module in model.modules() if isinstance(module, nn.Conv2d)]
