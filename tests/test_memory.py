@@ -1,5 +1,6 @@
 """An allocation that cannot fit is refused before it is made, in one line that says how large it is."""
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,14 @@ def test_a_cuda_device_is_asked_for_its_own(monkeypatch):
     for name, value in [("mem_get_info", (700, 1000)), ("memory_reserved", 200), ("memory_allocated", 50)]:
         monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
     assert _memory.available(torch.device("cuda")) == 850
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux says what a process holds")
+def test_freed_memory_goes_back_to_the_system():
+    pieces = [bytearray(50_000) for _ in range(4000)]  # too small to be mapped each for itself
+    kept = pieces[-1]
+    del pieces
+    before = int(Path("/proc/self/statm").read_text().split()[1])
+    _memory.trim()
+    freed = before - int(Path("/proc/self/statm").read_text().split()[1])
+    assert freed * resource.getpagesize() > 100e6 and len(kept) == 50_000

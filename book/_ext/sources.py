@@ -7,6 +7,7 @@ described. Here the other modules get their page, and the other functions their 
 `<a data-source="module#name">`. They get it here, and those without a text are called [source].
 """
 
+import hashlib
 import importlib
 import pkgutil
 import re
@@ -21,6 +22,7 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 PACKAGE = "infocap"
 PLACEHOLDER = re.compile(r'<a data-source="([\w.]+)#([^"]*)">(</a>)?')
 NUMBER = re.compile(r'<span class="linenos">( *)(\d+)</span>')
+contents = {}  # tables of contents in this build, by depth and options
 
 
 def page_of(module):
@@ -68,8 +70,35 @@ def add_modules(app):
                 tags = tags_of(module.name)
                 known[module.name] = ModuleAnalyzer.for_module(module.name).code, tags, {}, module.name
         # viewcode keeps a page while the module's file is unchanged, although what it links to may have moved.
-        shutil.rmtree(Path(app.outdir) / viewcode.OUTPUT_DIRNAME, ignore_errors=True)
+        last, now = Path(app.doctreedir) / "source_pages", what_pages_show(app)
+        if not last.exists() or last.read_text() != now:
+            shutil.rmtree(Path(app.outdir) / viewcode.OUTPUT_DIRNAME, ignore_errors=True)
+            last.write_text(now)
     return []
+
+
+def what_pages_show(app):
+    """Identifies all that decides about the pages of source: the modules, the contents beside them, and their look."""
+    book, titles = Path(app.srcdir), {page: title.astext() for page, title in app.env.titles.items()}
+    parts = [app.builder.build_info.config_hash, repr(sorted(app.env._viewcode_modules.items())), repr(titles)]
+    parts.append(repr(app.env.toctree_includes))
+    for folder in ("_ext", "_static", "_templates"):
+        parts += [path.read_bytes().hex() for path in sorted((book / folder).rglob("*.*")) if path.suffix != ".pyc"]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def share_contents(app, page, template, context, doctree):
+    """The table of contents beside a page of source is that of all pages in folders as deep, and costs most of it."""
+    if page.startswith(f"{viewcode.OUTPUT_DIRNAME}/"):
+        make, depth = context["toctree"], page.count("/")
+
+        def toctree(**options):
+            key = depth, *sorted(options.items())
+            if key not in contents:
+                contents[key] = make(**options)
+            return contents[key]
+
+        context["toctree"] = toctree
 
 
 def mend_pages(app, page, template, context, doctree):
@@ -98,4 +127,6 @@ def setup(app):
     app.add_post_transform(Addresses)
     app.connect("html-collect-pages", add_modules, priority=400)
     app.connect("html-page-context", mend_pages)
+    contents.clear()
+    app.connect("html-page-context", share_contents, priority=400)  # before the theme asks for it
     return {"parallel_read_safe": True}

@@ -7,6 +7,8 @@ if __name__ == "__main__":
         from infocap.study.doctor import main
 
         sys.exit(main())
+    # Part of jsonschema, a second to import: it checks addresses, and no notebook's schema has one.
+    sys.modules.setdefault("rfc3987_syntax", None)
     from infocap.experiments.catalogue import CATALOGUE
     from infocap.study.cli import main
 

@@ -1,5 +1,7 @@
 """Does what a function must hold fit into memory? If not, an error says its size before anything is allocated."""
 
+import contextlib
+import ctypes
 import math
 from pathlib import Path
 
@@ -29,3 +31,9 @@ def require(argument: str, what: str, size: int, device: torch.device, helps: st
             f"{argument}: {what} would take {size / 2**30:.3g} GiB, and {free / 2**30:.3g} GiB are available on "
             f"{device}; {helps} would take less"
         )
+
+
+def trim() -> None:
+    """Gives freed memory back to the system, where the C library can (glibc): kept, it would look like a leak."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # a library without the function, or none to name
+        ctypes.CDLL(None).malloc_trim(0)

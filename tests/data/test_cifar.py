@@ -47,6 +47,13 @@ def cifar(request, monkeypatch, tmp_path):
     return name, reader, archive
 
 
+@pytest.mark.parametrize("name", READERS)
+def test_the_checksum_is_that_of_torchvisions_files(name):
+    files = [*READERS[name].train_list, *READERS[name].test_list]
+    text = "\n".join(f"{file} {digest}" for file, digest in files)
+    assert data.checksum(name) == hashlib.sha256(text.encode()).hexdigest()
+
+
 @pytest.fixture
 def downloads(cifar, monkeypatch):
     """A network that serves the archive slowly; the list of what was asked for."""

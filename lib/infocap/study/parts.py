@@ -12,6 +12,7 @@ no part in particular, for all that its catalogue or its profile holds, or that 
 """
 
 import ast
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -56,7 +57,8 @@ def parts_read(notebook: Path, tables: dict[str, ModuleType]) -> set[str]:
         words = set().union(*(_words(source.read_text(encoding="utf-8")) for source in sources))
 
 
-def _words(code: str) -> set[str]:
+@cache
+def _words(code: str) -> frozenset[str]:
     """What the code imports, its names and attributes, and the first word of each string as in the name of a table.
 
     Where the code reaches beyond tables that it names, one word is ``_EVERYTHING``.
@@ -85,7 +87,7 @@ def _words(code: str) -> set[str]:
             words.add(node.id)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             words.add(node.value.split("/")[0])
-    return words
+    return frozenset(words)
 
 
 def _of_no_part(call: ast.Call) -> bool:

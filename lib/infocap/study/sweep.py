@@ -21,6 +21,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
+from infocap import _memory
 from infocap.study import provenance
 from infocap.study.cells import fields, key
 from infocap.study.profiles import Profile
@@ -236,6 +237,7 @@ def measured(measure: Callable[[Any], dict], task: Task) -> tuple[Task, Record |
         return task, traceback.format_exc(limit=-3)
     finally:
         torch.set_num_threads(threads)
+        _memory.trim()  # a pool restarts a worker that has grown
 
 
 def _record(task: Task, measure: Callable[[Any], dict]) -> Record:
