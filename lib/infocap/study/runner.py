@@ -313,7 +313,7 @@ def preview(book: Path, title: str, names: Sequence[str]) -> Path | None:
 
 
 def _jupyter_book(source: Path, target: Path, *options: str) -> subprocess.CompletedProcess:
-    # Jupyter Book has no __main__. The part of jsonschema that is left out checks addresses, and takes a second to import.
+    # Jupyter Book has no __main__. What is left out is a part of jsonschema, a second to import: it checks addresses.
     start = "import sys; sys.modules['rfc3987_syntax'] = None; from jupyter_book.cli.main import main; main()"
     command = [sys.executable, "-c", start, "build", str(source), "--path-output", str(target), "-q", *options]
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
