@@ -67,13 +67,14 @@ def digest(path: Path) -> str:
 
 
 def _splits(path: Path) -> list:
-    from torchvision.datasets import ImageFolder  # seconds, which a page that reads no images does not spend
-
-    accepted = "accepted: a folder with images in train/<class>/ and test/<class>/"
-    splits = []
-    for name in ("train", "test"):
+    accepted, names = "accepted: a folder with images in train/<class>/ and test/<class>/", ("train", "test")
+    for name in names:
         if not (path / name).is_dir():
             raise ValueError(f"name: {path} has no folder {name!r}; {accepted}")
+    from torchvision.datasets import ImageFolder  # seconds, which a page that reads no images does not spend
+
+    splits = []
+    for name in names:
         try:
             splits.append(ImageFolder(str(path / name)))
         except FileNotFoundError as error:  # torchvision's word for no class folders and for empty ones

@@ -56,6 +56,16 @@ class ChapterError(RuntimeError):
     """A chapter that cannot run, or whose cell raised."""
 
 
+# Jupyter Book has no __main__. A third of its time would go into looking for garbage in trees that all stay, and a
+# second into a part of jsonschema that checks addresses.
+_JUPYTER_BOOK = """
+import gc, sys
+gc.set_threshold(100_000, 50, 50)
+sys.modules["rfc3987_syntax"] = None
+from jupyter_book.cli.main import main
+main()
+"""
+
 STATUS = "_status.md"  # holds the times of this build; alone it is no reason to render again
 
 
@@ -313,9 +323,7 @@ def preview(book: Path, title: str, names: Sequence[str]) -> Path | None:
 
 
 def _jupyter_book(source: Path, target: Path, *options: str) -> subprocess.CompletedProcess:
-    # Jupyter Book has no __main__. What is left out is a part of jsonschema, a second to import: it checks addresses.
-    start = "import sys; sys.modules['rfc3987_syntax'] = None; from jupyter_book.cli.main import main; main()"
-    command = [sys.executable, "-c", start, "build", str(source), "--path-output", str(target), "-q", *options]
+    command = [sys.executable, "-c", _JUPYTER_BOOK, "build", str(source), "--path-output", str(target), "-q", *options]
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
