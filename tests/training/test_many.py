@@ -247,6 +247,9 @@ def test_what_cannot_be_batched_is_refused_or_served_exactly(images, equal_state
     assert torch.equal(fits.losses, losses)
     assert equal_states(fits.weights, weights)
     assert all(torch.equal(fits.records[step], records[step]) for step in (0, 6))
+    last = make()
+    last.load_state_dict(fits.state(2))
+    assert torch.equal(predict(last, inputs), records[6][2])
 
 
 def test_records_are_in_evaluation_mode(images, close, many):

@@ -54,6 +54,22 @@ class Fits:
     losses: Tensor
     records: dict[int, Any] = field(default_factory=dict)
 
+    def state(self, index: int) -> dict[str, Tensor]:
+        """Parameters and buffers of one network by name, as ``load_state_dict`` takes them.
+
+        Args:
+            index: Which of the M networks, from 0 on.
+
+        Example:
+            >>> fits = Fits({"weight": torch.tensor([[[1.0]], [[2.0]]])}, torch.zeros(5, 2))
+            >>> model = nn.Linear(1, 1, bias=False)
+            >>> model.load_state_dict(fits.state(1))
+            <All keys matched successfully>
+            >>> model(torch.ones(1, 1)).item()
+            2.0
+        """
+        return {name: stacked[index] for name, stacked in self.weights.items()}
+
 
 def fit_many(
     build: Callable[[], nn.Module],

@@ -243,7 +243,7 @@ def learn(cell: Cell, task: Task, seed: int, losses: Sequence[Callable]) -> Iter
     )  # fmt: skip
     for place, path in enumerate(zip(*many.records.values(), strict=True)):
         student = new_student(cell, task, seed)
-        student.load_state_dict({name: stacked[place] for name, stacked in many.weights.items()})
+        student.load_state_dict(many.state(place))
         yield student, list(path)
 
 
