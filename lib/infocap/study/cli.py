@@ -75,7 +75,7 @@ def make_app(catalogue: Catalogue) -> typer.Typer:
         for number, part in enumerate(parts, 1):
             start = time.perf_counter()
             own = {name: work[name] for name in tables if _part(name) == part}
-            computed = catalogue.compute(list(own), chosen, place, own, jobs=jobs)
+            computed = catalogue.compute([task for one in own.values() for task in one], chosen, place, jobs=jobs)
             progress += computed
             if part:
                 print(f"cells of {part}: {computed}", flush=True)
@@ -135,7 +135,8 @@ def make_app(catalogue: Catalogue) -> typer.Typer:
         names = select(only)
         chosen = catalogue.load_profile(profile, [*(settings or []), *([f"device={device}"] if device else [])])
         with cluster(scheduler) if scheduler else contextlib.nullcontext():
-            print(catalogue.compute(names, chosen, Store(store), jobs=jobs, shard=_shard(shard)))
+            work = [task for name in names for task in catalogue.work(name, chosen)]
+            print(catalogue.compute(work, chosen, Store(store), jobs=jobs, shard=_shard(shard)))
 
     @app.command()
     def claims(
