@@ -82,6 +82,16 @@ def test_a_student_without_a_teacher_is_plain_training(monkeypatch, close):
         close(one, expected)
 
 
+def test_the_learning_rate_falls_to_zero_along_a_cosine():
+    optimizer = common.optimizer(0.4, 0.0)([torch.zeros(1, requires_grad=True)])
+    schedule, rates = common.schedule(4)(optimizer), []
+    for _ in range(4):
+        optimizer.step()
+        schedule.step()
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.2 + 0.2 / 2**0.5, 0.2, 0.2 - 0.2 / 2**0.5, 0.0])
+
+
 def test_online_stages_end_with_the_final_checkpoint():
     cell = replace(TRAINING["noisy"], checkpoints=10, epochs=20)
     seen = {}

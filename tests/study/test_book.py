@@ -90,7 +90,7 @@ def catalogue(package, tmp_path):
 @pytest.fixture
 def book(catalogue, tmp_path):
     book = Book(catalogue, "quick", store=tmp_path / "store")
-    catalogue.compute(list(catalogue.tables), book.profile, book.store, jobs=1, progress=False)
+    catalogue.compute(catalogue.work("toy/table", book.profile), book.profile, book.store, jobs=1, progress=False)
     return book
 
 
@@ -103,6 +103,14 @@ def test_a_table_has_its_panels_and_their_cells(book):
         table.cells("other")
     with pytest.raises(ValueError, match="name: no table 'toy/tabel'; accepted: toy/table"):
         book.table("toy/tabel")
+
+
+def test_a_catalogue_computes_the_listed_cells_of_any_tables(two_parts, tmp_path):
+    profile, store = two_parts.load_profile("smoke"), Store(tmp_path / "store")
+    first = [two_parts.work(name, profile)[0] for name in two_parts.tables]
+    assert two_parts.compute(first, profile, store, jobs=1, progress=False).computed == 2
+    assert {key: store.get(key).table for key in store} == {task.key: task.table for task in first}
+    assert {task.table for task in first} == {"one/table", "two/table"}
 
 
 def test_an_own_method_runs_on_the_cells_of_the_panel_and_stores_nothing(book, capsys):

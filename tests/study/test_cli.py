@@ -1,5 +1,6 @@
 """Each command at the scale of a toy."""
 
+import errno
 import json
 import re
 import subprocess
@@ -197,6 +198,23 @@ def test_a_changed_key_recomputes_only_what_depends_on_it(two_parts, monkeypatch
     assert "cells: reused 3, computed 0" in run("--only", "one/chapter") and not executed
     run("--set", "device=cuda")
     assert list(executed) == ["one/chapter", "two/chapter", "summary"]  # a key of no part concerns all
+
+
+def test_a_part_that_cannot_be_shown_ahead_is_said_and_stops_nothing(two_parts, monkeypatch, tmp_path):
+    def preview(book, part, names):
+        raise OSError(errno.ENOSPC, "No space left\non device", str(book))
+
+    book = make_book(tmp_path, "1", "one/chapter", "two/chapter")
+    monkeypatch.setattr(runner, "execute", fake_execution({}))
+    monkeypatch.setattr(runner, "render", lambda book, facts: book / "_build" / "html" / "index.html")
+    monkeypatch.setattr(runner, "preview", preview)
+    words = ["run", "--book", str(book), "--store", str(tmp_path / "store"), "--profile", "smoke", "--jobs", "1"]
+    outcome = CliRunner().invoke(cli.make_app(two_parts), words, catch_exceptions=False)
+    (said,) = (line for line in outcome.output.splitlines() if "cannot be read" in line)
+    fault = f"OSError: [Errno {errno.ENOSPC}] No space left\\non device: {str(book)!r}"
+    assert said == f"one cannot be read before the whole book is there ({fault})"
+    assert outcome.exit_code == 0 and outcome.output.splitlines()[-1].endswith("index.html")
+    assert "can be read, while" not in outcome.output
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def idle(catalogue, monkeypatch, tmp_path):
     monkeypatch.setattr(cli, "cluster", lambda scheduler: contextlib.nullcontext())
     monkeypatch.setattr(cli.checks, "main", lambda: 0)
     monkeypatch.setattr(Store, "prune", lambda store, keep: 0)
-    monkeypatch.setattr(Catalogue, "compute", lambda self, names, profile, store, **options: Progress(0, 0))
+    monkeypatch.setattr(Catalogue, "compute", lambda self, work, profile, store, **options: Progress(0, 0))
     return catalogue
 
 

@@ -247,6 +247,9 @@ def test_what_cannot_be_batched_is_refused_or_served_exactly(images, equal_state
     assert torch.equal(fits.losses, losses)
     assert equal_states(fits.weights, weights)
     assert all(torch.equal(fits.records[step], records[step]) for step in (0, 6))
+    last = make()
+    last.load_state_dict(fits.state(2))
+    assert torch.equal(predict(last, inputs), records[6][2])
 
 
 def test_records_are_in_evaluation_mode(images, close, many):
@@ -266,41 +269,48 @@ def test_records_are_in_evaluation_mode(images, close, many):
         assert fits.losses.std() > 1e-3  # and training went on in training mode
 
 
+class Fading:
+    """A loss with state and a branch on its value, which vmap could not run."""
+
+    def __init__(self, weight):
+        self.weight, self.calls = weight, 0
+
+    def __call__(self, outputs, targets):
+        self.calls += 1
+        value = cross_entropy(outputs, targets)
+        return self.weight / self.calls * value if value > 0 else value
+
+
+@pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize("name", ["mlp", "lenet", "small_cnn"])
-def test_own_losses_a_schedule_and_shared_batches(images, optimizers, close, many, name):
+def test_own_losses_a_schedule_and_shared_batches(images, optimizers, close, many, name, own):
     size, make = (ARCHITECTURES | CONVOLUTIONS)[name]
     inputs, targets = images(POOL, size, dtype=torch.float64)
-    seen = []
-
-    def own(index):  # with state and branches, which vmap could not run
-        def loss(outputs, targets):
-            seen.append(index)
-            return cross_entropy(outputs, targets) * (1 + index if len(seen) % 2 or index else 1)
-
-        return loss
-
-    options = {
-        "subsets": SUBSETS[:1].expand(M, -1), "order_seeds": [7] * M, "init_seeds": [0, 1, 2], "steps": 12,
-        "schedule": partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=12), "eval_inputs": inputs,
-        "record": lambda step, logits: logits, "record_at": [0, 12], "optimizer": optimizers["adam"],
-    }  # fmt: skip
-    build = lambda: make().double()  # noqa: E731
-    for loss in (cross_entropy, [lambda o, t, k=k: (1 + k) * cross_entropy(o, t) for k in range(M)]):
-        together = many(build, inputs, targets, loss=loss, batched=True, **options)
-        apart = many(build, inputs, targets, loss=loss, batched=False, **options)
-        for key, stacked in apart.weights.items():
-            close(together.weights[key], stacked, 1e-9)
-        close(together.losses, apart.losses, 1e-9)
-        close(together.records[12], apart.records[12], 1e-9)
-    many(build, inputs, targets, loss=[own(index) for index in range(M)], batched=True, **options)
-    assert seen == 12 * list(range(M))  # each once per step
+    losses = {batched: [Fading(weight) for weight in (1, 2, 3)] for batched in (True, False)}
+    together, apart = (
+        many(
+            lambda: make().double(), inputs, targets, subsets=SUBSETS[:1].expand(M, -1), order_seeds=[7] * M, steps=12,
+            schedule=partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=12), optimizer=optimizers["adam"],
+            eval_inputs=inputs, record=lambda step, logits: logits, record_at=[0, 12],
+            loss=losses[batched] if own else cross_entropy, batched=batched,
+        )
+        for batched in (True, False)
+    )  # fmt: skip
+    for key, stacked in apart.weights.items():
+        close(together.weights[key], stacked, 1e-9)
+    close(together.losses, apart.losses, 1e-9)
+    close(together.records[12], apart.records[12], 1e-9)
+    assert [one.calls for one in losses[True]] == [12 if own else 0] * M  # each once per step
 
 
-def test_more_networks_than_take_a_step_together(images, close, many, monkeypatch):
+@pytest.mark.parametrize("shared", [True, False])
+def test_more_networks_than_take_a_step_together(images, close, many, monkeypatch, shared):
     monkeypatch.setattr(module, "TOGETHER", 2)
     inputs, targets = images(POOL, 4, dtype=torch.float64)
     build = lambda: ARCHITECTURES["mlp"][1]().double()  # noqa: E731
     options = {"record": lambda step, logits: logits, "eval_inputs": inputs, "record_at": [0, 5]}
+    if shared:
+        options |= {"subsets": SUBSETS[:1].expand(M, -1), "order_seeds": [7] * M}
     together, apart = (many(build, inputs, targets, batched=batched, **options) for batched in (True, False))
     for key, stacked in apart.weights.items():
         close(together.weights[key], stacked, 1e-12)

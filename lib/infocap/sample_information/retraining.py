@@ -24,7 +24,7 @@ from infocap.sample_information.closed_form import train_linearized
 from infocap.sample_information.scores import as_targets
 from infocap.tangent import ntk
 from infocap.training.loop import fit, predict
-from infocap.training.many import fit_many
+from infocap.training.many import Fits, fit_many
 from infocap.training.optimizers import AnchoredSGD
 
 __all__ = ["LinearizationQuality", "Retrained", "linearization_quality", "retrain_leave_one_out"]
@@ -103,30 +103,29 @@ def retrain_leave_one_out(
     parameters = [name for name, _ in model.named_parameters()]
     optimizer = partial(AnchoredSGD, lr=learning_rate, weight_decay=weight_decay)
 
-    def train(subsets: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Flat weights ``[M, d]``, outputs ``[M, m, C]`` and named weights of the networks."""
+    def train(subsets: Tensor) -> tuple[Tensor, Fits]:
+        """Flat weights ``[M, d]``, and the networks with outputs ``[M, m, C]`` after the last step."""
         many = fit_many(
             lambda: _frozen(build()), inputs, labels, subsets,
             init_seeds=[seed] * len(subsets), order_seeds=[0] * len(subsets),
             loss=half_squared_error, optimizer=optimizer, steps=steps, batch_size=subsets.shape[1],
             record=lambda step, outputs: outputs, record_at=[steps], eval_inputs=eval_inputs,
         )  # fmt: skip
-        flat = torch.cat([many.weights[name].flatten(1) for name in parameters], 1)
-        return flat, many.records[steps], many.weights
+        return torch.cat([many.weights[name].flatten(1) for name in parameters], 1), many
 
     everything = torch.arange(n)
-    weights, outputs, named = train(everything[None])
+    weights, full = train(everything[None])
     weight_shifts, prediction_shifts = [], []
     for chosen in rows.split(_TOGETHER):
-        left_weights, left_outputs, _ = train(torch.stack([everything[everything != i] for i in chosen]))
+        left_weights, left = train(torch.stack([everything[everything != i] for i in chosen]))
         weight_shifts.append((left_weights - weights).square().sum(1))
-        prediction_shifts.append(left_outputs - outputs)
+        prediction_shifts.append(left.records[steps] - full.records[steps])
     shift = torch.cat(prediction_shifts)
     return Retrained(
         torch.cat(weight_shifts),
         shift[..., 0] if targets.ndim == 1 else shift,
-        {name: tensor[0] for name, tensor in named.items()},
-        outputs[0],
+        full.state(0),
+        full.records[steps][0],
     )
 
 

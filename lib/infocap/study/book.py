@@ -245,9 +245,10 @@ class Book:
         if name not in self.catalogue.tables:
             raise ValueError(f"name: no table {name!r}; accepted: {', '.join(self.catalogue.tables)}")
         if name not in self._tables:
+            work = self.catalogue.work(name, self.profile)
             if self.profile.computes:
-                self.catalogue.compute([name], self.profile, self.store)
-            self._tables[name] = self._of(name, self.catalogue.collect(name, self.profile, self.store))
+                self.catalogue.compute(work, self.profile, self.store)
+            self._tables[name] = self._of(name, self.catalogue.collect(name, self.profile, self.store, work))
         return self._tables[name]
 
     def stored(self, name: str, profile: str = "full") -> BookTable:

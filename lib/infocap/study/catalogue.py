@@ -60,27 +60,17 @@ class Catalogue:
         """The keys of a table's cells in a profile, without reading what the book keeps of them."""
         return [task.key for task in tasks(name, profile, self.data_checksum)]
 
-    def compute(
-        self,
-        names: Sequence[str],
-        profile: Profile,
-        store: Store,
-        work: Mapping[str, Sequence[Task]] | None = None,
-        **options: Any,
-    ) -> Progress:
-        """Computes what the store lacks of some tables; ``options`` as in ``infocap.study.sweep.sweep``.
-
-        ``work`` are the cells by table, where they have been listed already.
+    def compute(self, work: Sequence[Task], profile: Profile, store: Store, **options: Any) -> Progress:
+        """Computes what the store lacks of ``work``, of any tables; ``options`` as in ``infocap.study.sweep.sweep``.
 
         Raises:
             ValueError: The profile wants a CUDA device, and neither this machine nor a cluster has one.
         """
-        work = [task for name in names for task in (work[name] if work else self.work(name, profile))]
         on_cluster = type(joblib.parallel.get_active_backend()[0]).__name__ == "DaskDistributedBackend"
         nowhere = profile.device == "cuda" and not on_cluster and not torch.cuda.is_available()
         if nowhere and any(not task.fault and task.result(store) is None for task in work):
             raise ValueError("device: got 'cuda', and this machine has none; accepted: --set device=cpu")
-        return sweep(work, {name: self.tables[name].measure for name in names}, store, **options)
+        return sweep(work, {task.table: self.tables[task.table].measure for task in work}, store, **options)
 
     def collect(self, name: str, profile: Profile, store: Store, work: Sequence[Task] | None = None) -> Table:
         """The table of the finished cells, listed already or not; computes nothing."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,6 +18,7 @@ from infocap.study.catalogue import Catalogue
 from infocap.study.cells import fields
 from infocap.study.claims import scorecard
 from infocap.study.parts import parts_read
+from infocap.study.profiles import Profile
 from infocap.study.scorecard import to_json
 from infocap.study.store import Store
 from infocap.study.sweep import Progress, SweepError, Task, cluster
@@ -58,7 +59,7 @@ def make_app(catalogue: Catalogue) -> typer.Typer:
     ) -> None:
         """Computes what is missing, runs every chapter, renders the book and prints its path."""
         settings, place = settings or [], Store(store)
-        chosen, full = catalogue.load_profile(profile, settings), catalogue.load_profile("full")
+        chosen = catalogue.load_profile(profile, settings)
         chapters = only or runner.chapters(book)
         shared = {"profile": profile, "settings": settings, "store": store and str(Path(store).resolve())}
         runner.check(book, dict.fromkeys(chapters, shared))
@@ -67,46 +68,12 @@ def make_app(catalogue: Catalogue) -> typer.Typer:
         tables = [name for name in catalogue.tables if any(_part(name) in parts for parts in read.values())]
         work = {name: catalogue.work(name, chosen) for name in tables}
         if not chosen.computes:
-            _require_all(profile, [task for one in work.values() for task in one], place)
-        parts = list(dict.fromkeys(_part(name) for name in tables)) or [""]  # chapters may read no part at all
-        commit = provenance.stamp()["commit"]
-        progress, stamps, keys, reasons = Progress(0, 0), {}, {}, {}
-        seconds, previews = {"cells": 0.0, "chapters": 0.0}, ThreadPoolExecutor(1)
-        for number, part in enumerate(parts, 1):
-            start = time.perf_counter()
-            own = {name: work[name] for name in tables if _part(name) == part}
-            computed = catalogue.compute(list(own), chosen, place, own, jobs=jobs)
-            progress += computed
-            if part:
-                print(f"cells of {part}: {computed}", flush=True)
-            for name in own:
-                table = catalogue.collect(name, chosen, place, work[name])
-                write(table, book / "_build" / "tables" / chosen.name / f"{name}.json")
-                stamps[name] = table.provenance
-                of_cells = {task.cell: task.key for task in work[name]}
-                panels = chosen.panels[name].items()
-                keys[name] = [f"{panel} {of_cells[cell]}" for panel, one in panels for cell in one.cells]
-                # Pages also say how much of the full profile has been computed.
-                keys[name] += [key for key in catalogue.keys(name, full) if key in place]
-            seconds["cells"] += time.perf_counter() - start
-            last = number == len(parts)
-            parameters, inputs = {}, {}
-            for chapter, wanted in read.items():
-                if chapter not in reasons and wanted <= set(parts[:number]):
-                    others = {_part(name) for name in catalogue.tables} - wanted
-                    kept = [setting for setting in settings if re.split(r"[.=]", setting)[0] not in others]
-                    parameters[chapter] = shared | {"settings": kept}
-                    shown = [key for name in keys if _part(name) in wanted for key in keys[name]]
-                    inputs[chapter] = {"cells": "\n".join(shown)}
-            start = time.perf_counter()
-            reasons |= runner.stage(book, parameters, inputs, commit=commit, jobs=jobs)
-            seconds["chapters"] += time.perf_counter() - start
-            ready = [chapter for chapter in parameters if chapter.startswith(f"{part}/")]
-            if not last and computed.computed and ready:  # who waits for cells may begin to read
-                previews.submit(_preview, book, part, ready)
+            _require_all(profile, [task for own in work.values() for task in own], place)
+        progress, stamps, reasons, seconds = _compute_and_execute(
+            catalogue, chosen, place, book, work=work, read=read, shared=shared, jobs=jobs
+        )
         new = sum(map(bool, reasons.values()))
         print(f"cells: {progress}\nchapters: reused {len(reasons) - new}, computed {new}", flush=True)
-        previews.shutdown()
         start = time.perf_counter()
         facts = {"profile": profile, "settings": settings, "device": chosen.device}
         content = manifest.gather(book, facts, progress, stamps, reasons, seconds)
@@ -135,7 +102,8 @@ def make_app(catalogue: Catalogue) -> typer.Typer:
         names = select(only)
         chosen = catalogue.load_profile(profile, [*(settings or []), *([f"device={device}"] if device else [])])
         with cluster(scheduler) if scheduler else contextlib.nullcontext():
-            print(catalogue.compute(names, chosen, Store(store), jobs=jobs, shard=_shard(shard)))
+            work = [task for name in names for task in catalogue.work(name, chosen)]
+            print(catalogue.compute(work, chosen, Store(store), jobs=jobs, shard=_shard(shard)))
 
     @app.command()
     def claims(
@@ -226,8 +194,81 @@ def _require_all(profile: str, work: Sequence[Task], store: Store) -> None:
         )
 
 
+def _compute_and_execute(
+    catalogue: Catalogue,
+    profile: Profile,
+    store: Store,
+    book: Path,
+    *,
+    work: dict[str, list[Task]],
+    read: dict[str, set[str]],
+    shared: dict[str, Any],
+    jobs: int | None,
+) -> tuple[Progress, dict[str, dict[str, Any]], dict[str, str], dict[str, float]]:
+    """Part by part: computes its cells, writes its tables, and executes the chapters that read no later part.
+
+    Args:
+        catalogue: Its tables.
+        profile: The profile of the build.
+        store: Receives the cells.
+        book: The folder of the book.
+        work: The cells, by table.
+        read: The parts that each chapter reads, by chapter.
+        shared: Parameters of all chapters; each gets those settings that may concern it.
+        jobs: As in ``run``.
+
+    Returns:
+        What became of the cells, the provenance of each table, why each chapter was executed, and the seconds spent.
+    """
+    full, commit = catalogue.load_profile("full"), provenance.stamp()["commit"]
+    parts = list(dict.fromkeys(map(_part, work))) or [""]  # chapters may read no part at all
+    progress, stamps, shown, reasons = Progress(0, 0), {}, {}, {}
+    seconds = {"cells": 0.0, "chapters": 0.0}
+    with ThreadPoolExecutor(1) as previews:
+        for number, part in enumerate(parts, 1):
+            start = time.perf_counter()
+            own = {name: tasks for name, tasks in work.items() if _part(name) == part}
+            computed = catalogue.compute([task for tasks in own.values() for task in tasks], profile, store, jobs=jobs)
+            progress += computed
+            if part:
+                print(f"cells of {part}: {computed}", flush=True)
+            for name, tasks in own.items():
+                table = catalogue.collect(name, profile, store, tasks)
+                write(table, book / "_build" / "tables" / profile.name / f"{name}.json")
+                stamps[name] = table.provenance
+                keys = {task.cell: task.key for task in tasks}
+                shown[name] = [
+                    f"{panel} {keys[cell]}" for panel, one in profile.panels[name].items() for cell in one.cells
+                ]
+                # Pages also say how much of the full profile has been computed.
+                shown[name] += [key for key in catalogue.keys(name, full) if key in store]
+            seconds["cells"] += time.perf_counter() - start
+            start = time.perf_counter()
+            parameters, inputs = {}, {}
+            for chapter, wanted in read.items():
+                if chapter not in reasons and wanted <= set(parts[:number]):
+                    others = {_part(name) for name in catalogue.tables} - wanted
+                    kept = [setting for setting in shared["settings"] if re.split(r"[.=]", setting)[0] not in others]
+                    parameters[chapter] = shared | {"settings": kept}
+                    cells = [key for name in shown if _part(name) in wanted for key in shown[name]]
+                    inputs[chapter] = {"cells": "\n".join(cells)}
+            reasons |= runner.stage(book, parameters, inputs, commit=commit, jobs=jobs)
+            seconds["chapters"] += time.perf_counter() - start
+            ready = [chapter for chapter in parameters if chapter.startswith(f"{part}/")]
+            if number < len(parts) and computed.computed and ready:  # who waits for cells may begin to read
+                previews.submit(_preview, book, part, ready)
+    return progress, stamps, reasons, seconds
+
+
 def _preview(book: Path, part: str, chapters: Sequence[str]) -> None:
-    if page := runner.preview(book, part, chapters):
+    """Says where a part can be read already; without it the build goes on, since the whole book follows."""
+    try:
+        page = runner.preview(book, part, chapters)
+    except Exception as error:  # such as a full disk; nobody else would hear of it
+        fault = _one_line(f"{type(error).__name__}: {error}")
+        print(f"{part} cannot be read before the whole book is there ({fault})", flush=True)
+        return
+    if page:
         print(f"{part} can be read, while the rest is computed: {page.resolve()}", flush=True)
 
 

@@ -54,6 +54,22 @@ class Fits:
     losses: Tensor
     records: dict[int, Any] = field(default_factory=dict)
 
+    def state(self, index: int) -> dict[str, Tensor]:
+        """Parameters and buffers of one network by name, as ``load_state_dict`` takes them.
+
+        Args:
+            index: Which of the M networks, from 0 on.
+
+        Example:
+            >>> fits = Fits({"weight": torch.tensor([[[1.0]], [[2.0]]])}, torch.zeros(5, 2))
+            >>> model = nn.Linear(1, 1, bias=False)
+            >>> model.load_state_dict(fits.state(1))
+            <All keys matched successfully>
+            >>> model(torch.ones(1, 1)).item()
+            2.0
+        """
+        return {name: stacked[index] for name, stacked in self.weights.items()}
+
 
 def fit_many(
     build: Callable[[], nn.Module],
@@ -143,9 +159,10 @@ def fit_many(
     obstacle = _why_one_by_one(models[0], optimizer, batch)
     if batched and obstacle:
         raise ValueError(f"batched: got True, but {obstacle}; accepted: False or None")
+    shared = _is_shared(subsets, order_seeds)
     if batched is None:
-        batched = not obstacle and _batching_pays(models[0], batch, _is_shared(subsets, order_seeds))
-    train = _fit_batched if batched else _fit_one_by_one
+        batched = not obstacle and _batching_pays(models[0], batch, shared)
+    train = partial(_fit_batched, shared) if batched else _fit_one_by_one
     at = range(1, steps + 1) if record_at is None else sorted(set(record_at))
     weights, losses, logits = train(
         models, inputs, targets, subsets, order_seeds, loss, optimizer, schedule, steps, batch_size,
@@ -220,16 +237,16 @@ def _fit_one_by_one(
 
 
 def _fit_batched(
-    models, inputs, targets, subsets, order_seeds, loss, optimizer, schedule, steps, batch_size, eval_inputs, at,
-    progress,
+    shared, models, inputs, targets, subsets, order_seeds, loss, optimizer, schedule, steps, batch_size, eval_inputs,
+    at, progress,
 ) -> Trained:  # fmt: skip
     together = len(models) if inputs.is_cuda else TOGETHER
     parts = [slice(start, start + together) for start in range(0, len(models), together)]
     with tqdm(total=steps * len(parts), disable=not progress, unit="step") as bar:
         trained = [
             _fit_together(
-                models[part], inputs, targets, subsets[part], order_seeds[part], loss if callable(loss) else loss[part],
-                optimizer, schedule, steps, batch_size, eval_inputs, at, bar,
+                shared, models[part], inputs, targets, subsets[part], order_seeds[part],
+                loss if callable(loss) else loss[part], optimizer, schedule, steps, batch_size, eval_inputs, at, bar,
             )
             for part in parts
         ]  # fmt: skip
@@ -239,8 +256,9 @@ def _fit_batched(
 
 
 def _fit_together(
-    models, inputs, targets, subsets, order_seeds, loss, optimizer, schedule, steps, batch_size, eval_inputs, at, bar
-) -> Trained:
+    shared, models, inputs, targets, subsets, order_seeds, loss, optimizer, schedule, steps, batch_size, eval_inputs,
+    at, bar,
+) -> Trained:  # fmt: skip
     skeleton, (weights, _) = models[0], stack_module_state(models)
     optimizer = optimizer([tensor for tensor in weights.values() if tensor.requires_grad])
     scheduler = schedule(optimizer) if schedule else None
@@ -257,11 +275,11 @@ def _fit_together(
             logits[step] = torch.stack(seen)
             skeleton.train()
 
-    stream = _batches(inputs, targets, subsets, order_seeds, batch_size)
+    stream = _batches(inputs, targets, subsets, order_seeds, batch_size, shared)
     skeleton.train()
     visit(0)
     for step in range(1, steps + 1):
-        batch_inputs, batch_targets, shared = next(stream)
+        batch_inputs, batch_targets = next(stream)
         optimizer.zero_grad()
         if layers:
             each = batch_inputs.expand(len(models), *batch_inputs.shape) if shared else batch_inputs
@@ -280,10 +298,10 @@ def _fit_together(
 
 
 def _batches(
-    inputs: Tensor, targets: Tensor, subsets: Tensor, order_seeds: Sequence[int], batch_size: int
-) -> Iterator[tuple[Tensor, Tensor, bool]]:
-    """Inputs and targets ``[M, B, ...]``; if all networks see the same, inputs ``[B, ...]``, and True."""
-    shared, count = _is_shared(subsets, order_seeds), len(subsets)
+    inputs: Tensor, targets: Tensor, subsets: Tensor, order_seeds: Sequence[int], batch_size: int, shared: bool
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Inputs and targets ``[M, B, ...]``; if all networks see the same batches, inputs ``[B, ...]``."""
+    count = len(subsets)
     if shared:
         subsets, order_seeds = subsets[:1], order_seeds[:1]
     generators = [torch.Generator().manual_seed(int(seed)) for seed in order_seeds]
@@ -292,7 +310,7 @@ def _batches(
     for order in zip(*(batches(subsets.shape[1], batch_size, generator) for generator in generators), strict=True):
         rows = subsets.gather(1, torch.stack(order).to(subsets.device)).to(inputs.device)
         drawn, known = (data.index_select(0, rows.flatten()).unflatten(0, rows.shape) for data in (inputs, targets))
-        yield (drawn[0], known.expand(count, *known.shape[1:]), True) if shared else (drawn, known, False)
+        yield (drawn[0], known.expand(count, *known.shape[1:])) if shared else (drawn, known)
 
 
 def _losses(loss: Loss | Sequence[Loss], outputs: Any, targets: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from infocap.training.loop import Fit, fit
 
 __all__ = [
     "accuracy", "augmented_views", "binary_task", "draw", "error", "interpolant", "kernel", "network", "optimizer",
-    "train",
+    "schedule", "train",
 ]  # fmt: skip
 
 _OPTIONS = {"lenet": {"width_factor": 8}, "mlp": {"widths": (64, 64), "batch_norm": False}}
@@ -82,12 +82,16 @@ def optimizer(learning_rate: float, weight_decay: float):
     return partial(torch.optim.SGD, lr=learning_rate, momentum=0.9, nesterov=True, weight_decay=weight_decay)
 
 
+def schedule(steps: int):
+    """A learning rate that falls to 0 along a cosine, as a function of the optimizer."""
+    return partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=steps)
+
+
 def train(model: nn.Module, inputs: Tensor, targets: Tensor, steps: int, **options: Any) -> Fit:
-    """``fit`` with a learning rate that falls to 0 along a cosine."""
+    """``fit`` with the falling learning rate of ``schedule``."""
     if any(isinstance(module, nn.Conv2d) for module in model.modules()):
         model.to(memory_format=torch.channels_last)  # faster on CPU
-    schedule = partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=steps)
-    return fit(model, inputs, targets, steps=steps, schedule=schedule, **options)
+    return fit(model, inputs, targets, steps=steps, schedule=schedule(steps), **options)
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:

@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
-from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from infocap import data, noise
 from infocap._registry import Entry
@@ -32,7 +31,16 @@ from infocap.distillation import (
     replay,
     soft_targets,
 )
-from infocap.experiments.distillation.common import accuracy, augmented_views, draw, kernel, network, optimizer, train
+from infocap.experiments.distillation.common import (
+    accuracy,
+    augmented_views,
+    draw,
+    kernel,
+    network,
+    optimizer,
+    schedule,
+    train,
+)
 from infocap.experiments.distillation.methods import METHODS
 from infocap.experiments.fields import ImageData, Network
 from infocap.experiments.streams import stream
@@ -237,13 +245,13 @@ def learn(cell: Cell, task: Task, seed: int, losses: Sequence[Callable]) -> Iter
     many = fit_many(
         partial(new_student, cell, task, seed), task.views, rows, rows.expand(count, -1), init_seeds=[seed] * count,
         order_seeds=[order] * count, loss=losses, optimizer=optimizer(cell.learning_rate, cell.weight_decay),
-        schedule=partial(CosineAnnealingLR, T_max=steps), steps=steps, batch_size=cell.batch_size,
+        schedule=schedule(steps), steps=steps, batch_size=cell.batch_size,
         eval_inputs=task.test_inputs, record_at=sorted({max(1, round(steps * (k + 1) / 5)) for k in range(5)}),
         record=lambda step, logits: [accuracy(one, task.test_labels) for one in logits],
     )  # fmt: skip
     for place, path in enumerate(zip(*many.records.values(), strict=True)):
         student = new_student(cell, task, seed)
-        student.load_state_dict({name: stacked[place] for name, stacked in many.weights.items()})
+        student.load_state_dict(many.state(place))
         yield student, list(path)
 
 

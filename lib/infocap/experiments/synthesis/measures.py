@@ -188,7 +188,7 @@ def limit_scores(cell: Cell, inputs: Tensor, labels: Tensor, subsets: Tensor) ->
     )  # fmt: skip
     model, scores = pair().to(inputs.device), []
     for place, rows in enumerate(subsets.to(inputs.device)):
-        model.load_state_dict({name: stacked[place] for name, stacked in many.weights.items()})
+        model.load_state_dict(many.state(place))
         scores.append(mislabel_score(predict(model.auxiliary, inputs[rows]), labels[rows]))
     return torch.stack(scores)
 
