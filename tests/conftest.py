@@ -1,5 +1,10 @@
 """One thread and fixed examples: the suite gives the same verdict on every machine, however busy."""
 
+import gc
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # also of kernels and other processes that a test starts
+
 import pytest
 import torch
 from hypothesis import settings
@@ -27,3 +32,7 @@ def close():
         torch.testing.assert_close(a, b, rtol=0, atol=atol)
 
     return check
+
+
+def pytest_collection_finish():
+    gc.freeze()  # what was imported stays
