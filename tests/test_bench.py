@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from infocap.experiments.catalogue import CATALOGUE
 from infocap.study import performance
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,6 +84,19 @@ def test_memory_is_what_a_run_holds_at_its_peak(bench):
 
     (times,) = harness.alternate(run, repetitions=3)
     assert times == [250.0] * 3 and times.rise == pytest.approx(2**26, rel=0.05)
+
+
+def test_the_budgets_of_quick_are_those_of_its_profile(bench):
+    text = (CATALOGUE.profiles / "quick.toml").read_text(encoding="utf-8")
+    budgets = bench("quick").budgets()
+    assert set(budgets) == {name.split("/")[0] for name in CATALOGUE.tables}
+    assert sum(budgets.values()) == int(re.search(r"they add up to (\d+)", text)[1])
+
+
+@pytest.mark.parametrize(("spent", "verdict"), [(5, "ok"), (5.1, "falls short"), (0, "not measured")])
+def test_seconds_on_the_clock_have_a_limit(bench, spent, verdict):
+    row = bench("quick").timed("x", spent, 5, "")
+    assert (row["target"], row["verdict"], row.get("ours_ms")) == ("5 s", verdict, 1e3 * spent or None)
 
 
 STORED = [RESULTS / "bench.json", RESULTS / "peers" / "speed.json"]
