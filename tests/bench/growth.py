@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from generalization import adam, mlp
+from generalization import mlp, training
 from harness import Row, alternate, growth_row, seconds
 from noisy_labels import images as digits
 from noisy_labels import trained
@@ -17,7 +17,6 @@ from sample_information import STEPS, options, task
 from tangent import images
 from tangent import mlp as wide_mlp
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from infocap.bounds import SupersampleRuns, all_bounds, complementary_selectors
 from infocap.distillation import Distillation, distillation_loss, replay, supervision_complexity
@@ -26,7 +25,6 @@ from infocap.networks import build
 from infocap.networks.pairs import WithAuxiliary
 from infocap.sample_information import leave_one_out
 from infocap.tangent import ntk
-from infocap.training import fit_many
 
 REPETITIONS, STEPS_OF_FIT = 3, 20
 
@@ -42,9 +40,9 @@ def many(count: int, device: str = "cpu") -> Callable[[], Any]:
     generator = torch.Generator().manual_seed(0)
     inputs, labels = torch.randn(300, 1, 14, 14, generator=generator), torch.arange(300) % 2
     subsets = 2 * torch.arange(150) + complementary_selectors(count, 150, generator)
-    seeds = {"init_seeds": [0] * count, "order_seeds": [0] * count}
-    options = {"loss": cross_entropy, "optimizer": adam, "steps": 20, "batch_size": 64, "batched": True}
-    return partial(fit_many, mlp, inputs.to(device), labels.to(device), subsets.to(device), **seeds, **options)
+    return training(
+        mlp, inputs.to(device), labels.to(device), subsets.to(device), steps=20, batch_size=64, batched=True
+    )
 
 
 def tangent(n: int, device: str = "cpu") -> Callable[[], Any]:
