@@ -1,16 +1,24 @@
 """How does the time of each hot operation grow with its size, and how would its arithmetic?
 
-Each operation runs at its size in quick, at twice and at four times that in turn. Its exponent is the slope of the logarithm of its time over that of its
-size; the one to compare with is the same slope for the multiply-adds written beside it, over the same sizes.
+Each operation runs at its size in quick, at twice and at four times that in turn. Its exponent is the slope of the
+logarithm of its time over that of its size; the one to compare with is the same slope for the multiply-adds written
+beside it, over the same sizes. Then a sweep of real cells runs on one, two and four processes.
 """
 
+import statistics
+import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import joblib
 import torch
 from generalization import mlp, training
-from harness import Row, alternate, growth_row, seconds
+from harness import Row, alternate, growth_row, row, seconds
+from joblib.externals.loky import get_reusable_executor
 from noisy_labels import images as digits
 from noisy_labels import trained
 from sample_information import STEPS, options, task
@@ -20,13 +28,18 @@ from torch import Tensor
 
 from infocap.bounds import SupersampleRuns, all_bounds, complementary_selectors
 from infocap.distillation import Distillation, distillation_loss, replay, supervision_complexity
+from infocap.experiments.catalogue import CATALOGUE
 from infocap.label_noise import limit_losses
 from infocap.networks import build
 from infocap.networks.pairs import WithAuxiliary
 from infocap.sample_information import leave_one_out
+from infocap.study.profiles import Profile
+from infocap.study.store import Store
+from infocap.study.sweep import Task
 from infocap.tangent import ntk
 
 REPETITIONS, STEPS_OF_FIT = 3, 20
+TABLE, PANEL = "noisy_labels/training", "noisy_labels.high_noise_small"
 
 
 class Growing(NamedTuple):
@@ -34,6 +47,12 @@ class Growing(NamedTuple):
     base: int  # in quick, or close to it
     prepare: Callable[[int], Callable[[], Any]]  # size -> what is timed
     work: Callable[[int], float]  # size -> multiply-adds, up to a factor
+
+
+class Sweeps(NamedTuple):
+    first: float
+    warm: list[float]
+    results: list[dict[str, Any]]
 
 
 def many(count: int, device: str = "cpu") -> Callable[[], Any]:
@@ -124,3 +143,42 @@ def rows() -> Iterator[Row]:
         runs = [partial(seconds, prepare(size)) for size in sizes]
         times = alternate(*runs, repetitions=REPETITIONS)
         yield growth_row(operation, variable, sizes, times, [work(size) for size in sizes])
+    yield from processes()
+
+
+def processes(cores: int | None = None) -> Iterator[Row]:
+    """Eight equal cells of part 1 on 1, 2 and 4 processes, into an empty store each time; seconds on the clock.
+
+    Ideally they are min(processes, cores) times as fast as one. Two should reach .8 of that, and four take at most
+    1.15 times what two let expect.
+    """
+    cores = cores or joblib.cpu_count(only_physical_cores=True)
+    profile = CATALOGUE.load_profile("quick", [f"{PANEL}.epochs=4", f"{PANEL}.seeds={list(range(8))}"])
+    wanted = profile.panels[TABLE]["high_noise_small"].cells
+    work = {TABLE: [task for task in CATALOGUE.work(TABLE, profile) if task.cell in wanted]}
+    one, two, four = (sweeps(count, profile, work) for count in (1, 2, 4))
+    if not one.results == two.results == four.results:
+        sys.exit("a sweep: the results depend on the number of processes")
+    size = f"{len(work[TABLE])} cells"
+    for count, few, times, reference in [(2, 1, two, one), (4, 2, four, two)]:
+        ideal = min(count, cores)
+        gain = statistics.median(one.warm) / statistics.median(times.warm)
+        note = (
+            f"on the clock, {cores} cores: {gain:.2f} times as fast as 1, ideally {ideal}; "
+            f"the first sweep, which starts the workers, took {times.first / 1e3:.1f} s and does not count"
+        )
+        target = {"at_least": 0.8 * ideal} if few == 1 else {"at_most": 1.15 * min(few, cores) / ideal}
+        yield row(f"a sweep of {size}, {count} processes / {few}", times.warm, reference.warm, note=note, **target)
+
+
+def sweeps(jobs: int, profile: Profile, work: dict[str, list[Task]]) -> Sweeps:
+    """Milliseconds, with as many workers; the first sweep starts them."""
+    times = []
+    for _ in range(1 + REPETITIONS):
+        with tempfile.TemporaryDirectory(prefix="infocap-bench-", dir=Path.cwd()) as name:
+            store, start = Store(name), time.perf_counter()
+            CATALOGUE.compute([TABLE], profile, store, work, jobs=jobs, progress=False)
+            times.append(1e3 * (time.perf_counter() - start))
+            results = [store.get(task.key).result for task in work[TABLE]]
+    get_reusable_executor().shutdown(wait=True)
+    return Sweeps(times[0], times[1:], results)
