@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from infocap.experiments.catalogue import CATALOGUE
 from infocap.study import performance
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,6 +73,41 @@ def test_growth_beyond_the_arithmetic_falls_short(bench, exponent, verdict):
     assert (row["verdict"], row["peak_mib"]) == (verdict, 1)
 
 
+@pytest.mark.parametrize(
+    ("cores", "seconds", "targets", "verdicts"),
+    [
+        (2, (8, 5, 5.7), [">= 1.6", "<= 1.15"], ["ok", "ok"]),
+        (2, (8, 5.1, 5.9), [">= 1.6", "<= 1.15"], ["falls short", "falls short"]),
+        (4, (8, 4, 2.4), [">= 1.6", "<= 0.575"], ["ok", "falls short"]),
+        (1, (8, 8, 9), [">= 0.8", "<= 1.15"], ["ok", "ok"]),
+    ],
+)
+def test_processes_beyond_the_cores_need_not_help(bench, monkeypatch, cores, seconds, targets, verdicts):
+    growth, spent, swept = bench("growth"), dict(zip((1, 2, 4), seconds, strict=True)), []
+
+    def sweeps(jobs, profile, work):
+        swept.extend(work[growth.TABLE])
+        return growth.Sweeps(9e3, [1e3 * spent[jobs]] * 3, [])
+
+    monkeypatch.setattr(growth, "sweeps", sweeps)
+    rows = list(growth.processes(cores))
+    assert ([row["target"] for row in rows], [row["verdict"] for row in rows]) == (targets, verdicts)
+    assert f"ideally {min(4, cores)};" in rows[1]["note"]
+    cells = [task.cell for task in swept]
+    assert len(cells) == 24 and {cell.init_seed for cell in cells} == set(range(8))
+    assert len({(cell.method, cell.n, cell.epochs) for cell in cells}) == 1  # equal work
+
+
+def test_growth_starts_at_the_size_of_quick(bench, monkeypatch):
+    growth = bench("growth")
+    operation = growth.Growing("rows", 5, lambda size: lambda: None, growth.linear)
+    monkeypatch.setattr(growth, "OPERATIONS", {"x": operation})
+    monkeypatch.setattr(growth, "processes", lambda: iter(()))
+    monkeypatch.setattr(growth, "alternate", lambda *runs, repetitions: [bench("harness").Times([1.0]) for _ in runs])
+    (row,) = growth.rows()
+    assert row["sizes"] == [5, 10, 20]
+
+
 def test_memory_is_what_a_run_holds_at_its_peak(bench):
     harness = bench("harness")
     if harness.memory("VmRSS") is None:
@@ -83,6 +119,19 @@ def test_memory_is_what_a_run_holds_at_its_peak(bench):
 
     (times,) = harness.alternate(run, repetitions=3)
     assert times == [250.0] * 3 and times.rise == pytest.approx(2**26, rel=0.05)
+
+
+def test_the_budgets_of_quick_are_those_of_its_profile(bench):
+    text = (CATALOGUE.profiles / "quick.toml").read_text(encoding="utf-8")
+    budgets = bench("quick").budgets()
+    assert set(budgets) == {name.split("/")[0] for name in CATALOGUE.tables}
+    assert sum(budgets.values()) == int(re.search(r"they add up to (\d+)", text)[1])
+
+
+@pytest.mark.parametrize(("spent", "verdict"), [(5, "ok"), (5.1, "falls short"), (0, "not measured")])
+def test_seconds_on_the_clock_have_a_limit(bench, spent, verdict):
+    row = bench("quick").timed("x", spent, 5, "")
+    assert (row["target"], row["verdict"], row.get("ours_ms")) == ("5 s", verdict, 1e3 * spent or None)
 
 
 STORED = [RESULTS / "bench.json", RESULTS / "peers" / "speed.json"]

@@ -13,8 +13,10 @@ read selectors, predictions and labels once, 8 bytes each. For each of their var
 bounds, a draw takes 4 operations and an entry of a table 5.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -29,7 +31,8 @@ from infocap.counterexample import enumerate_counterexample
 from infocap.data import load
 from infocap.networks import build, seeded
 from infocap.supersample import generalization_gap
-from infocap.training import fit_many
+from infocap.training import Fits, fit_many
+from infocap.training import many as many_together
 
 adam = partial(torch.optim.Adam, lr=1e-3, fused=True)
 
@@ -37,6 +40,8 @@ adam = partial(torch.optim.Adam, lr=1e-3, fused=True)
 def rows() -> Iterator[Row]:
     yield many("MLP 196-64-2, batch 64", mlp, batch_size=64, steps=40, at_least=3)
     yield many("CNN of 8 and 16 channels, batch 32", small_cnn, batch_size=32, steps=20, at_least=5)
+    yield from shared()
+    yield at_once()
     yield papers_cnn()
     yield from bounds()
     yield counterexample()
@@ -59,19 +64,13 @@ def many(label: str, make, *, batch_size: int, steps: int, at_least: float, coun
     inputs = torch.randn(300, 1, 14, 14, generator=generator)
     labels = torch.randint(2, (300,), generator=generator)
     subsets = 2 * torch.arange(150) + complementary_selectors(count, 150, generator)
-    options = {
-        "init_seeds": [0] * count, "order_seeds": [0] * count, "loss": cross_entropy, "optimizer": adam,
-        "steps": steps, "batch_size": batch_size,
-    }  # fmt: skip
-
-    def train(batched: bool, **more):
-        return fit_many(make, inputs, labels, subsets, batched=batched, **options, **more)
-
+    train = training(make, inputs, labels, subsets, steps=steps, batch_size=batch_size)
     looks = {"record": lambda step, logits: logits, "record_at": [steps], "eval_inputs": inputs}
-    agree(label, train(True, **looks).records[steps], train(False, **looks).records[steps], 1e-2)
+    both = [train(batched=batched, **looks).records[steps] for batched in (True, False)]
+    agree(label, *both, 1e-2)
     ours, reference, product, copied = alternate(
-        lambda: seconds(partial(train, True)) / steps,
-        lambda: seconds(partial(train, False)) / steps,
+        lambda: seconds(partial(train, batched=True)) / steps,
+        lambda: seconds(partial(train, batched=False)) / steps,
         matmul,
         copy,
         repetitions=3,
@@ -80,7 +79,54 @@ def many(label: str, make, *, batch_size: int, steps: int, at_least: float, coun
     work = count * flops(lambda: cross_entropy(network(inputs[:batch_size]), labels[:batch_size]).backward())
     result = row(f"fit_many batched / one by one, {count} {label}", ours, reference, at_least=at_least)
     moved = count * moved_by_step(network, inputs[:batch_size])
-    return against_limit(result, work, moved, ours, product, copied, partial(train, True))
+    return against_limit(result, work, moved, ours, product, copied, partial(train, batched=True))
+
+
+def training(make: Callable[[], nn.Module], inputs: Tensor, labels: Tensor, subsets: Tensor, **options: Any) -> partial:
+    """``fit_many``, still to be called. Networks differ in their initialization; the order is that of all."""
+    count = len(subsets)
+    seeds = {"init_seeds": range(count), "order_seeds": [0] * count}
+    return partial(fit_many, make, inputs, labels, subsets, loss=cross_entropy, optimizer=adam, **seeds, **options)
+
+
+def shared() -> Iterator[Row]:
+    """Six students on the same batches: what the rule of ``fit_many`` chooses, against the other way.
+
+    It batches up to 16 channels, here close to the most operations that it allows, and not 32, of fewer operations.
+    """
+    inputs, labels = torch.randn(512, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.arange(512) % 10
+    for width, batch_size, batched, at_least in [(8, 64, True, 1.3), (8, 256, True, 1.3), (16, 64, False, 0.95)]:
+        make = partial(build, "small_cnn", 10, width=width)
+        subsets, options = torch.arange(512).expand(6, -1), {"steps": 20, "batch_size": batch_size}
+        train = training(make, inputs, labels, subsets, **options)
+        other = "one by one" if batched else "batched"
+        label = f"fit_many's choice / {other}, 6 CNN of {width} and {2 * width} channels, batch {batch_size}"
+        yield per_step(label, train, partial(train, batched=not batched), at_least=at_least, note="shared batches")
+
+
+def at_once() -> Row:
+    """The networks of the synthesis: ``TOGETHER`` at a time, against all in one batch."""
+    count = 200
+    inputs = torch.randn(300, 196, generator=torch.Generator().manual_seed(0))
+    make = partial(build, "mlp", 3, in_features=196, widths=(256,), batch_norm=False)
+    subsets = 2 * torch.arange(150) + complementary_selectors(count, 150, torch.Generator().manual_seed(0))
+    train = training(make, inputs, torch.arange(300) % 3, subsets, steps=20, batch_size=50)
+
+    def all_in_one() -> Fits:
+        with mock.patch.object(many_together, "TOGETHER", count):
+            return train()
+
+    label = f"fit_many, {many_together.TOGETHER} at a time / all at once, {count} MLP 196-256-3, batch 50"
+    return per_step(label, train, all_in_one, at_least=1.3)
+
+
+def per_step(operation: str, ours: Callable[[], Fits], reference: Callable[[], Fits], **targets: Any) -> Row:
+    """Both must have the same losses, up to float32 rounding."""
+    losses = [run().losses for run in (ours, reference)]
+    agree(operation, *losses, 1e-2)
+    steps = len(losses[0])
+    times = alternate(lambda: seconds(ours) / steps, lambda: seconds(reference) / steps, repetitions=5)
+    return row(operation, *times, **targets)
 
 
 def moved_by_step(network: nn.Module, batch: Tensor) -> int:
@@ -115,12 +161,8 @@ def papers_cnn() -> Row:
     make = partial(build, "cnn", 2, batch_norm=False)
     scaled = 2 * inputs - 1
 
-    def ours() -> None:
-        fit_many(
-            make, scaled, labels, subsets, init_seeds=[0] * count, order_seeds=[0] * count, loss=cross_entropy,
-            optimizer=adam, steps=epochs, batch_size=n, record=lambda step, logits: logits.argmax(-1),
-            eval_inputs=scaled, record_at=[epochs],
-        )  # fmt: skip
+    looks = {"record": lambda step, logits: logits.argmax(-1), "eval_inputs": scaled, "record_at": [epochs]}
+    ours = training(make, scaled, labels, subsets, steps=epochs, batch_size=n, **looks)
 
     def plain() -> None:
         for subset in subsets[:few]:
