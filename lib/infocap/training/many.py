@@ -27,8 +27,8 @@ __all__ = ["Fits", "fit_many"]
 # is mostly slower. The rule is at its worst for the papers' CNN at batch 10, 25 MFLOP: batching would gain 1.5 times.
 BATCHED_BELOW = 14e6
 # Convolutions of few channels leave a core idle, and become one wide layer where all networks see the same batches:
-# 6 of 8 and 16 channels are 1.4 to 1.6 times as fast up to batches of 256; of twice as many, nothing is won.
-NARROW, NARROW_BELOW = 16, 130e6
+# 6 of 8 and 16 channels are 1.5 times as fast at batch 64 (31 MFLOP), as fast at 128; of twice as many, nothing is won.
+NARROW, NARROW_BELOW = 16, 50e6
 
 TOGETHER = 50  # networks that take their steps together on a CPU, so that weights and optimizer state stay in its cache
 
