@@ -35,4 +35,8 @@ def close():
 
 
 def pytest_collection_finish():
-    gc.freeze()  # what was imported stays
+    gc.freeze()  # what was imported stays: to look for garbage in it again and again takes a tenth of the time
+
+
+def pytest_sessionfinish():
+    gc.unfreeze()

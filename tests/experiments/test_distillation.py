@@ -48,9 +48,9 @@ def test_every_method_has_its_students(noisy):
 
 def test_a_teachers_row_is_its_checkpoint(noisy):
     cell, result = noisy
-    assert [row["checkpoint"] for row in result["teacher"]] == list(range(1, cell.checkpoints + 1))
-    best = max(row["validation_accuracy"] for row in result["teacher"])
-    assert result["teacher"][result["best_checkpoint"] - 1]["validation_accuracy"] == best
+    assert [row["checkpoint"] for row in result["teacher_rows"]] == list(range(1, cell.checkpoints + 1))
+    best = max(row["validation_accuracy"] for row in result["teacher_rows"])
+    assert result["teacher_rows"][result["best_checkpoint"] - 1]["validation_accuracy"] == best
 
 
 def test_equal_seeds_give_equal_students_and_the_stopped_teacher_is_an_offline_one():

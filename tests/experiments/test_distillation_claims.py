@@ -102,7 +102,9 @@ def training_table(*, gain=0.02, online=0.02, online_noisy=0.02, stopped=0.01, a
             }
             for place in range(1, cell.checkpoints + 1)
         ]  # fmt: skip
-        rows.append(asdict(cell) | {"teacher": teacher, "best_checkpoint": 3, "students": students, "along": along})
+        rows.append(
+            asdict(cell) | {"teacher_rows": teacher, "best_checkpoint": 3, "students": students, "along": along}
+        )
     return made("distillation/training", rows)
 
 

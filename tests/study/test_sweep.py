@@ -113,6 +113,12 @@ def test_impossible_shards_are_refused(package, store, shard):
         run(package.load(), store, shard=shard)
 
 
+def test_a_result_named_as_a_field_is_refused(package, store):
+    package.replace("table", 'return {"y":', 'return {"seed": 1, "y":')
+    with pytest.raises(SweepError, match="seed: a result of toy and a field of its cell; accepted: different names"):
+        run(package.load(), store, {"xs": [1], "seeds": 1})
+
+
 def test_a_failing_cell_loses_no_other_and_is_named(package, store):
     module, profile = package.load(), {"xs": [1, 13, 2], "seeds": 2}
     with pytest.raises(SweepError) as caught:

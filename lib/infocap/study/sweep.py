@@ -251,8 +251,11 @@ def _record(task: Task, measure: Callable[[Any], dict]) -> Record:
         if isinstance(value, np.ndarray | torch.Tensor)
     }
     scalars = {name: value for name, value in result.items() if name not in arrays}
+    own = fields(task.cell)
+    if both := sorted(own.keys() & result.keys()):  # a row of the table can hold only one of them
+        raise ValueError(f"{both[0]}: a result of {task.table} and a field of its cell; accepted: different names")
     stamp = provenance.stamp(getattr(task.cell, "device", "cpu")) | facts
-    return Record(task.table, fields(task.cell), scalars, stamp, arrays)
+    return Record(task.table, own, scalars, stamp, arrays)
 
 
 def _peak_memory() -> int | None:

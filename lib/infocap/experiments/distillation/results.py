@@ -94,7 +94,7 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
 
 def teachers(rows: pd.DataFrame) -> pd.DataFrame:
     """One row per teacher and checkpoint of a panel's rows."""
-    return rows_of(rows, "teacher", "panel", "teacher_seed", "best_checkpoint")
+    return rows_of(rows, "teacher_rows", "panel", "teacher_seed", "best_checkpoint")
 
 
 def by_teacher(frame: pd.DataFrame, column: str, method: str, temperature: float) -> pd.Series:

@@ -142,7 +142,7 @@ class Teacher:
 
 
 def measure(cell: Cell) -> dict[str, Any]:
-    """``teacher``: a row per checkpoint; ``students``: a row per student; ``along``: accuracy along their training."""
+    """``teacher_rows``: a row per checkpoint; ``students``: a row per student; ``along``: accuracy along their training."""
     task = make_task(cell)
     teacher = teach(cell, task)
     reference = kernel(teacher.model.eval(), task.test_inputs[: cell.points])
@@ -156,7 +156,7 @@ def measure(cell: Cell) -> dict[str, Any]:
             along.append(name | {"test_accuracy": path})
             compared = reference if with_kernel and seed == cell.student_seeds[0] else None
             students.append(name | student_row(task, student, teacher, compared, cell.points))
-    return {"teacher": teacher.history, "best_checkpoint": teacher.best, "students": students, "along": along}
+    return {"teacher_rows": teacher.history, "best_checkpoint": teacher.best, "students": students, "along": along}
 
 
 def plan(cell: Cell, teacher: Teacher) -> Iterator[tuple[Entry, tuple[int, ...], bool, dict[str, Any]]]:
