@@ -3,7 +3,9 @@
 import gc
 import os
 
-os.environ["OMP_NUM_THREADS"] = "1"  # also of kernels and other processes that a test starts
+# Of kernels, workers and other processes that a test starts: one thread, and memory in large pages, since they load
+# whole data sets for cells of a second.
+os.environ |= {"OMP_NUM_THREADS": "1", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 import pytest
 import torch

@@ -20,3 +20,9 @@ def store(tmp_path_factory):
         progress = CATALOGUE.compute(work, profile, Store(folder), progress=False)
     assert bool(progress.computed) != bool(progress.reused)  # all by this process, or all by another one
     return folder
+
+
+@pytest.fixture(autouse=True)
+def no_workers(monkeypatch):
+    """What a page computes itself takes less time than workers to start; tests of ``also`` start some."""
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")

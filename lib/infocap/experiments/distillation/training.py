@@ -142,7 +142,7 @@ class Teacher:
 
 
 def measure(cell: Cell) -> dict[str, Any]:
-    """``teacher_rows``: a row per checkpoint; ``students``: a row per student; ``along``: accuracy along their training."""
+    """``teacher_rows``: one per checkpoint; ``students``: one per student; ``along``: accuracy along their training."""
     task = make_task(cell)
     teacher = teach(cell, task)
     reference = kernel(teacher.model.eval(), task.test_inputs[: cell.points])
