@@ -92,7 +92,7 @@ def training(make: Callable[[], nn.Module], inputs: Tensor, labels: Tensor, subs
 def shared() -> Iterator[Row]:
     """Six students on the same batches: what the rule of ``fit_many`` chooses, against the other way.
 
-    It batches up to 16 channels, here close to the most operations that it allows, and not 32, of fewer operations.
+    It batches up to 16 channels at batch 64; at batch 256 there are too many operations, and 32 channels are too many.
     """
     inputs, labels = torch.randn(512, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.arange(512) % 10
     for width, batch_size, batched, at_least in [(8, 64, True, 1.3), (8, 256, False, 0.85), (16, 64, False, 0.95)]:

@@ -51,6 +51,29 @@ def test_dots_are_means_with_their_intervals_within_bounds():
     np.testing.assert_allclose(ends[2], interval([0.5, 0.7, 0.6]))
 
 
+def test_two_runs_are_drawn_as_their_range_and_the_note_says_so():
+    rows = RUNS[(RUNS["method"] != "LIMIT") | (RUNS["accuracy"] > 0.9)]
+    assert sorted(rows.groupby("method").size()) == [1, 2, 3]
+    figure, axes = plots.subplots(height=2)
+    plots.dots(axes, rows, ACCURACY, "method")
+    ((_, _, bars),) = drawn(axes)
+    ends = {bar[0, 1]: bar[:, 0] for bar in bars if np.isfinite(bar).all()}
+    np.testing.assert_allclose(ends[1], [0.96, 0.99])
+    np.testing.assert_allclose(ends[2], interval([0.5, 0.7, 0.6]))
+    assert plots.note(figure, "bars: intervals").get_supxlabel() == "bars: intervals; of two runs, their range"
+    for spread, said in {"band": True, "bars": True, "range": False, None: False}.items():
+        figure, axes = plots.subplots(height=2)
+        plots.curves(axes, rows.assign(x=[1.0] * len(rows)), "x", ACCURACY, hue=None, spread=spread)
+        assert plots.note(figure, "x").get_supxlabel() == "x"  # six runs
+        plots.curves(axes, rows[rows["method"] == "LIMIT"].assign(x=1.0), "x", ACCURACY, spread=spread)
+        assert ("range" in plots.note(figure, "x").get_supxlabel()) == said
+    lost = pd.DataFrame({"method": ["a", "a"], "accuracy": [0.5, np.nan]})
+    _, axes = plots.subplots(height=2)
+    plots.dots(axes, lost, ACCURACY, "method")  # no run is left out silently
+    ((_, dots, bars),) = drawn(axes)
+    assert np.isnan(dots).any() and bars is None
+
+
 def test_without_bounds_intervals_are_whole():
     _, axes = plots.subplots(height=2)
     plots.dots(axes, RUNS[RUNS["method"] == "LIMIT"], ACCURACY, "method")
@@ -146,12 +169,13 @@ def test_geometric_means_have_intervals_that_are_ratios():
 
 
 ALONG = pd.DataFrame({"epoch": [10, 1, 10, 1], "seed": [0, 0, 1, 1], "error": [0.1, 0.4, 0.3, 0.8]})
+THIRD = pd.DataFrame({"epoch": [10, 1], "seed": [2, 2], "error": [0.2, 0.6]})
 ERROR = {"error": ("training error", "s--", PALETTE[2])}
 
 
 def test_curves_go_through_means_from_left_to_right():
     _, axes = plots.subplots(height=2)
-    plots.curves(axes, ALONG, "epoch", ERROR, bounds=(0, 1))
+    plots.curves(axes, pd.concat([ALONG, THIRD]), "epoch", ERROR, bounds=(0, 1))
     (line,), (band,) = axes.lines, axes.collections
     np.testing.assert_allclose(line.get_xydata(), [[1, 0.6], [10, 0.2]])
     assert (line.get_label(), line.get_marker(), line.get_linestyle()) == ("training error", "s", "--")
@@ -176,10 +200,10 @@ def test_one_run_has_a_curve_and_nothing_around_it(spread):
 
 def test_bars_are_intervals():
     _, axes = plots.subplots(height=2)
-    plots.curves(axes, ALONG, "epoch", ERROR, spread="bars", bounds=(0, 2))
+    plots.curves(axes, pd.concat([ALONG, THIRD]), "epoch", ERROR, spread="bars", bounds=(0, 1))
     ((label, dots, bars),) = drawn(axes)
     assert label == "training error" and dots.round(6).tolist() == [[1, 0.6], [10, 0.2]]
-    np.testing.assert_allclose(bars[0][:, 1], [0, 2])
+    np.testing.assert_allclose(bars[0][:, 1], [interval([0.4, 0.8, 0.6])[0], 1])
 
 
 def test_a_curve_breaks_where_a_run_gave_nan():

@@ -10,9 +10,10 @@ the note, which returns the figure and so shows it::
     plots.note(figure, plots.runs_note(training.profile, rows["seed"], "bands: 95 % t intervals of the mean"))
 
 Conventions: a frame has one row per run. What is drawn are means over runs with 95 % t intervals of the mean, clipped
-to ``bounds``, the range of the quantity. One run has no interval; a NaN in one run leaves out the mean, so that no run
-is left out silently. All functions draw in the book's style and return what they made; axes are matplotlib's, for
-everything that is not here.
+to ``bounds``, the range of the quantity. Of two runs the range is drawn, since a t interval of two is 12.7 standard
+errors wide to each side and hides them, and the note says so. One run has no interval; a NaN in one run leaves out the
+mean, so that no run is left out silently. All functions draw in the book's style and return what they made; axes are
+matplotlib's, for everything that is not here.
 
 A *look* says how a series is drawn: its label in the legend, matplotlib's format (marker and line), its colour, and, if
 need be, a dictionary of further options: ``("f-CMI bound", "s--", PALETTE[3], {"markerfacecolor": "white"})``. Series
@@ -22,6 +23,7 @@ are several columns, each with its look, or the values of a column ``hue``; ``lo
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from itertools import cycle
 from typing import Any, Literal
+from weakref import WeakSet
 
 import matplotlib.figure
 import matplotlib.pyplot as plt
@@ -47,6 +49,7 @@ Look = tuple[str, str, Any] | tuple[str, str, Any, Mapping[str, Any]]
 Bounds = tuple[float, float] | None
 
 _MARKERS = "osD^v<>PXx"
+_of_two: WeakSet[Axes] = WeakSet()  # axes with a bar or a band that is the range of two runs
 _drawn_in_style = plt.rc_context(style.RC)  # as a decorator: entered anew for every call
 
 
@@ -199,6 +202,7 @@ def curves(
             ends = ends[ends["size"] > 1]
             axes.fill_between(ends.index, ends["min"], ends["max"], color=colour, alpha=0.18)
         elif spread == "band":
+            _remember(axes, means)
             axes.fill_between(means[x], means["low"], means["high"], color=colour, alpha=0.18)
 
 
@@ -427,7 +431,7 @@ def note(figure: Figure, text: str) -> Figure:
         >>> note(made, "profile quick; exact").get_supxlabel()
         'profile quick; exact'
     """
-    style.note(figure, text)
+    style.note(figure, f"{text}; of two runs, their range" if _of_two.intersection(figure.axes) else text)
     return figure
 
 
@@ -475,12 +479,15 @@ def _series(
 
 
 def _means(frame: pd.DataFrame, by: str, value: str, bounds: Bounds, geometric: bool) -> pd.DataFrame:
-    """One row per value of ``by``: ``mean``, and ``low`` and ``high`` within the bounds."""
+    """One row per value of ``by``: ``runs``, ``mean``, and ``low`` and ``high`` within the bounds."""
     numbers = pd.DataFrame({by: frame[by], "mean": frame[value].astype(float)})
     if geometric:
         numbers["mean"] = np.log(numbers["mean"])
     means = summarize(numbers, [by], ["mean"]).rename(columns={"mean_low": "low", "mean_high": "high"})
     ends = ["mean", "low", "high"]
+    two = means["runs"].eq(2) & means["mean"].notna()
+    range_of = numbers.groupby(by, sort=False, dropna=False)["mean"].agg(["min", "max"])  # in the order of means
+    means.loc[two, ends[1:]] = range_of.to_numpy()[two]
     if geometric:
         means[ends] = np.exp(means[ends])
     if bounds is not None:
@@ -488,8 +495,15 @@ def _means(frame: pd.DataFrame, by: str, value: str, bounds: Bounds, geometric: 
     return means
 
 
+def _remember(axes: Axes, means: pd.DataFrame) -> None:
+    """Lets the note below the axes say that some of their bars or bands are ranges of two runs."""
+    if means["runs"].eq(2).any():
+        _of_two.add(axes)
+
+
 def _errorbar(axes: Axes, x: Any, y: Any, direction: str, means: pd.DataFrame, look: tuple) -> None:
     """Marks with what is left of their intervals; marks alone where no mean has one."""
+    _remember(axes, means)
     label, form, colour, options = look
     lengths = np.stack([means["mean"] - means["low"], means["high"] - means["mean"]]).clip(min=0)
     spread = None if np.isnan(lengths).all() else lengths
