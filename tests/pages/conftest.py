@@ -187,13 +187,13 @@ UNFOLD = """() => {
 
 
 # Whether a word of code can be read depends on its classes and on those around it. A page has thousands of words and
-# some ten kinds of them: the first of each kind stays an element, the others become plain text of the same width.
+# some ten kinds of them: the first of each kind stays an element, and what is linked, the others become plain text.
 KEEP_ONE_OF_EACH_KIND = """() => {
   const seen = new Set();
   for (const word of document.querySelectorAll("article .highlight pre span:not(:has(*))")) {
     let kind = "";
     for (let e = word; !e.matches("article"); e = e.parentElement) kind += e.tagName + "." + e.className + " ";
-    if (seen.has(kind)) word.replaceWith(...word.childNodes);
+    if (seen.has(kind) && !word.closest("a")) word.replaceWith(...word.childNodes);
     seen.add(kind);
   }
   document.querySelectorAll("article .highlight pre").forEach(block => block.normalize());
