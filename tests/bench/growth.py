@@ -9,7 +9,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -155,11 +155,11 @@ def processes(cores: int | None = None) -> Iterator[Row]:
     cores = cores or joblib.cpu_count(only_physical_cores=True)
     profile = CATALOGUE.load_profile("quick", [f"{PANEL}.epochs=4", f"{PANEL}.seeds={list(range(8))}"])
     wanted = profile.panels[TABLE]["high_noise_small"].cells
-    work = {TABLE: [task for task in CATALOGUE.work(TABLE, profile) if task.cell in wanted]}
+    work = [task for task in CATALOGUE.work(TABLE, profile) if task.cell in wanted]
     one, two, four = (sweeps(count, profile, work) for count in (1, 2, 4))
     if not one.results == two.results == four.results:
         sys.exit("a sweep: the results depend on the number of processes")
-    size = f"{len(work[TABLE])} cells"
+    size = f"{len(work)} cells"
     for count, few, times, reference in [(2, 1, two, one), (4, 2, four, two)]:
         ideal = min(count, cores)
         gain = statistics.median(one.warm) / statistics.median(times.warm)
@@ -171,14 +171,14 @@ def processes(cores: int | None = None) -> Iterator[Row]:
         yield row(f"a sweep of {size}, {count} processes / {few}", times.warm, reference.warm, note=note, **target)
 
 
-def sweeps(jobs: int, profile: Profile, work: dict[str, list[Task]]) -> Sweeps:
+def sweeps(jobs: int, profile: Profile, work: Sequence[Task]) -> Sweeps:
     """Milliseconds, with as many workers; the first sweep starts them."""
     times = []
     for _ in range(1 + REPETITIONS):
         with tempfile.TemporaryDirectory(prefix="infocap-bench-", dir=Path.cwd()) as name:
             store, start = Store(name), time.perf_counter()
-            CATALOGUE.compute([TABLE], profile, store, work, jobs=jobs, progress=False)
+            CATALOGUE.compute(work, profile, store, jobs=jobs, progress=False)
             times.append(1e3 * (time.perf_counter() - start))
-            results = [store.get(task.key).result for task in work[TABLE]]
+            results = [store.get(task.key).result for task in work]
     get_reusable_executor().shutdown(wait=True)
     return Sweeps(times[0], times[1:], results)
