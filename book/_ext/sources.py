@@ -80,8 +80,9 @@ def add_modules(app):
 def what_pages_show(app):
     """Identifies all that decides about the pages of source: the modules, the contents beside them, and their look."""
     book, titles = Path(app.srcdir), {page: title.astext() for page, title in app.env.titles.items()}
-    parts = [app.builder.build_info.config_hash, repr(sorted(app.env._viewcode_modules.items())), repr(titles)]
-    parts.append(repr(app.env.toctree_includes))
+    known = (app.env._viewcode_modules, titles, app.env.toctree_includes)
+    parts = [app.builder.build_info.config_hash]
+    parts += [repr(sorted(one.items())) for one in known]  # sorted, as a page that was read anew is the last
     for folder in ("_ext", "_static", "_templates"):
         parts += [path.read_bytes().hex() for path in sorted((book / folder).rglob("*.*")) if path.suffix != ".pyc"]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
