@@ -86,7 +86,7 @@ def test_processes_beyond_the_cores_need_not_help(bench, monkeypatch, cores, sec
     growth, spent, swept = bench("growth"), dict(zip((1, 2, 4), seconds, strict=True)), []
 
     def sweeps(jobs, profile, work):
-        swept.extend(work[growth.TABLE])
+        swept.extend(work)
         return growth.Sweeps(9e3, [1e3 * spent[jobs]] * 3, [])
 
     monkeypatch.setattr(growth, "sweeps", sweeps)
